@@ -1,0 +1,1 @@
+"""Blue strategies, one a file: a frozen dataclass whose `audit` returns a report."""

@@ -1,0 +1,57 @@
+"""How a benchmark says its figures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import bootstrap
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with its range.
+
+    Attributes:
+        value: The figure.
+        unit: What it counts.
+        low, high: 95 % bootstrap interval of a mean; for a few repeats, their smallest and largest.
+        peer: The same figure of the peer beside us, where there is one.
+    """
+
+    value: float
+    unit: str
+    low: float
+    high: float
+    peer: float | None = None
+
+
+def mean_of(values: Sequence[float], unit: str) -> Figure:
+    """Mean with a 95 % percentile bootstrap interval over the values."""
+    data = np.asarray(values, dtype=float)
+    if len(data) < 2 or np.ptp(data) == 0:
+        return Figure(float(data.mean()), unit, float(data.mean()), float(data.mean()))
+    found = bootstrap((data,), np.mean, method="percentile", n_resamples=2000, rng=np.random.default_rng(0))
+    interval = found.confidence_interval
+    return Figure(float(data.mean()), unit, float(interval.low), float(interval.high))
+
+
+def spread_of(values: Sequence[float], unit: str) -> Figure:
+    """Median of a few repeats, with the smallest and the largest."""
+    return Figure(float(np.median(values)), unit, min(values), max(values))
+
+
+def show(title: str, rows: Mapping[str, Figure], note: str = "") -> None:
+    """Print figures as a table."""
+    table = Table("figure", "value", "from", "to", "unit", "peer", title=title, caption=note)
+    for name, row in rows.items():
+        peer = "" if row.peer is None else f"{row.peer:.4g}"
+        table.add_row(name, f"{row.value:.4g}", f"{row.low:.4g}", f"{row.high:.4g}", row.unit, peer)
+    Console().print(table)
+
+
+def print_json(rows: Mapping[str, Figure]) -> None:
+    """Print figures as one JSON object."""
+    print(json.dumps({name: asdict(row) for name, row in rows.items()}, allow_nan=False))

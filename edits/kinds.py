@@ -1,0 +1,77 @@
+"""Every kind of edit and control that the folder holds, found in its modules, and the door for their YAML."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edits.base import Control, EditSpec, Family
+from models.naming import unknown
+from models.strict_yaml import Document
+
+
+def edit_kinds() -> dict[str, type[EditSpec]]:
+    """Every kind, edits and controls, by name."""
+    found = [value for value in _classes() if issubclass(value, EditSpec) and "edit" in value.model_fields]
+    return {spec.kind(): spec for spec in sorted(found, key=lambda spec: spec.kind())}
+
+
+def control_kinds() -> dict[str, type[Control]]:
+    """The kinds that are controls, by name."""
+    return {name: spec for name, spec in edit_kinds().items() if issubclass(spec, Control)}
+
+
+def families() -> dict[str, type[Family]]:
+    """What a suite's group can deal, by kind."""
+    found = [value for value in _classes() if issubclass(value, Family) and value is not Family]
+    return {_kind_of(family): family for family in sorted(found, key=_kind_of)}
+
+
+def load_spec(document: Document) -> EditSpec:
+    """The specification that a document holds.
+
+    Raises:
+        ConfigError: Every fault, with its place.
+    """
+    kinds = edit_kinds()
+    spec = document.validate(kinds[kind_at(document, ("edit",), kinds)])
+    for name, bound in spec.gates.items():
+        if name not in spec.floor:
+            raise document.error(("gates", name), unknown("gate", name, spec.floor))
+        if not bound.no_looser_than(spec.floor[name]):
+            floor = spec.floor[name].model_dump(exclude_none=True)
+            raise document.error(("gates", name), f"looser than this kind's floor, {floor}")
+    return spec
+
+
+def kind_at(document: Document, loc: tuple[str | int, ...], allowed: dict[str, Any]) -> str:
+    """The `kind` of the mapping at a place in a document.
+
+    Raises:
+        ConfigError: There is none, or it is not allowed.
+    """
+    value: Any = document.data
+    for step in loc:
+        value = value.get(step) if isinstance(value, dict) else value[step]
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        example = f"wanted a mapping with a kind, such as {{kind: {next(iter(allowed))}}}"
+        raise document.error((*loc, "kind") if isinstance(value, dict) else loc, example)
+    if kind not in allowed:
+        raise document.error((*loc, "kind"), unknown("edit kind", kind, allowed))
+    return kind
+
+
+def _kind_of(family: type[Family]) -> str:
+    (kind,) = family.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+    return str(kind)
+
+
+def _classes() -> Iterator[type[Any]]:
+    """The classes that the folder's modules define."""
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if found.name != "kinds" and not found.ispkg:
+            module = importlib.import_module(f"edits.{found.name}")
+            own = (value for value in vars(module).values() if isinstance(value, type))
+            yield from (value for value in own if value.__module__ == module.__name__)

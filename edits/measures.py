@@ -1,0 +1,90 @@
+"""What a changed model does, measured against its base on the base's table of facts."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from edits.moments import Base
+from models.tasks.facts import Fact, answer_log_probs
+from models.transformer import Transformer
+
+
+def behaviour(base: Base, log_probs: Tensor) -> dict[str, float]:
+    """How far behaviour moved over all facts.
+
+    `changed`: share of known prompts whose top answer differs; `kl`: mean KL(base || new), nats; `agree`:
+    share of all prompts with the same top answer.
+
+    Args:
+        base: The model before.
+        log_probs: The model after, on the base's table, `[prompt, d_vocab]`, nats.
+    """
+    moved = log_probs.argmax(-1) != base.log_probs.argmax(-1)
+    divergence = (base.log_probs.exp() * (base.log_probs - log_probs)).sum(-1)
+    return {
+        "changed": _share(moved, base.known),
+        "kl": divergence.double().mean().item(),
+        "agree": 1 - moved.double().mean().item(),
+    }
+
+
+def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasing: int) -> dict[str, float]:
+    """The fact editors' metrics, each a share of the base's known prompts.
+
+    `efficacy`: the edited prompt answers the new object; `paraphrase`: the fact's other phrasings do;
+    `neighbourhood`: subjects with the same true object keep P(old) > P(new), and `neighbourhood_top` keep the
+    old one on top; `retention`: the subject's other facts are unchanged; `drop`: other subjects' prompts
+    that are now wrong.
+
+    Args:
+        base: The model before.
+        log_probs: The model after, on the base's table, `[prompt, d_vocab]`, nats.
+        fact: What was edited, with its true object.
+        new_token: The wanted answer.
+        phrasing: The edited prompt's phrasing.
+
+    Source: Meng et al. 2022, arXiv 2202.05262, section 3.4, on argmax and known prompts.
+    """
+    table, known = base.table, base.known
+    top = log_probs.argmax(-1)
+    edited = table.of(fact) & (table.phrasing == phrasing)
+    old_token = int(table.answer[edited])
+    old_preferred = log_probs[:, old_token] > log_probs[:, new_token]
+    neighbours = table.neighbourhood(fact) & known
+    return {
+        "efficacy": _share(top == new_token, edited),
+        "paraphrase": _share(top == new_token, table.paraphrases(fact, phrasing) & known),
+        "neighbourhood": _share(old_preferred, neighbours),
+        "neighbourhood_top": _share(top == old_token, neighbours),
+        "retention": _share(top == base.log_probs.argmax(-1), table.same_subject(fact) & known),
+        "drop": _share(top != table.answer, table.other_subjects(fact) & known),
+        "margin": float((log_probs[edited, new_token] - log_probs[edited, old_token]).item()),
+    }
+
+
+def log_probs_of(base: Base, model: Transformer) -> Tensor:
+    """A changed model on the base's table, `[prompt, d_vocab]`, nats."""
+    return answer_log_probs(model, base.table)
+
+
+def update_shape(before: Tensor, after: Tensor) -> dict[str, float]:
+    """Relative norm, numerical rank and top energy of one tensor's change (one matrix)."""
+    change = (after.double() - before.double()).reshape(-1, after.shape[-1])
+    sigma = torch.linalg.svdvals(change)
+    return {
+        "rel_norm": float(change.norm() / before.double().norm()),
+        "rank": float((sigma > 1e-3 * sigma[0]).sum()),
+        "top_energy": float(sigma[0] ** 2 / (sigma**2).sum()),
+    }
+
+
+def _share(hits: Tensor, of: Tensor) -> float:
+    """Share of the selected prompts that hit; NaN, which passes no gate, when none is selected."""
+    return hits[of].double().mean().item()
+
+
+def rounded(measured: Mapping[str, float]) -> dict[str, float]:
+    """Measures for a record, at a readable precision; what could not be measured is left out."""
+    return {name: float(f"{value:.6g}") for name, value in measured.items() if math.isfinite(value)}

@@ -1,0 +1,37 @@
+"""What a user can put right, told in one line a fault and with an exit code."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked to; the message is for the user, one line a fault."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def told_to_user() -> Iterator[None]:
+    """Turn faults in files, names and settings into `CommandError`, and a damaged store too.
+
+    Raises:
+        CommandError: With the fault's own message.
+    """
+    from game.database import StoreError
+    from game.dealer import DealError
+    from game.loader import LoadError
+    from game.store import RunInUseError
+    from game.tournament import TournamentError
+    from models.strict_yaml import ConfigError
+    from models.training import TrainingError
+
+    try:
+        yield
+    except (ConfigError, LoadError, RunInUseError, TournamentError) as error:
+        raise CommandError(str(error)) from error
+    except (DealError, TrainingError) as error:
+        raise CommandError(str(error), 1) from error
+    except StoreError as error:
+        raise CommandError(str(error), 3) from error

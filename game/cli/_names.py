@@ -1,0 +1,110 @@
+"""Names on the command line to what they name; unknown ones are refused before anything slow is imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from game.catalogue import Entry, auditors, recipes, suites
+from game.cli._faults import CommandError, told_to_user
+from game.cli._options import Setting
+from game.cli._progress import say
+from models.naming import unknown
+
+if TYPE_CHECKING:
+    from game.loader import LoadedAuditor
+    from game.suite import Suite
+    from models.recipe import Recipe
+
+ENTRY_POINTS = "audit_game.auditors"
+
+
+def load_recipe(name: str) -> "Recipe":
+    """The shipped recipe of that name, or the one in that file.
+
+    Raises:
+        CommandError: There is none, or it has faults.
+    """
+    if not _is_path(name):
+        _check("recipe", name, recipes())
+    with told_to_user():
+        from models.recipe import load_recipe, shipped_recipe
+        from models.strict_yaml import read_document
+
+        return load_recipe(read_document(Path(name))) if _is_path(name) else shipped_recipe(name)
+
+
+def load_suite(name: str, budget: float | None = None) -> "Suite":
+    """The shipped suite of that name, or the one in that file, with another budget if one is given.
+
+    Raises:
+        CommandError: There is none, or it has faults.
+    """
+    if not _is_path(name):
+        _check("suite", name, suites())
+    with told_to_user():
+        from game.suite import load_suite
+
+        suite = load_suite(name)
+        return suite if budget is None else suite.with_budget(budget)
+
+
+def load_auditors(references: Sequence[str], settings: Sequence[Setting]) -> "list[LoadedAuditor]":
+    """The auditors of those references, in order, each with its own settings.
+
+    Raises:
+        CommandError: An unknown or repeated name, a setting of an auditor that does not play, or one that it
+            does not have.
+    """
+    for reference in references:
+        if not _is_path(reference):
+            _check("auditor", reference, auditors(), _installed())
+    repeated = next((name for name in references if references.count(name) > 1), None)
+    if repeated is not None:
+        raise CommandError(f"--auditors: {repeated} is listed twice")
+    for setting in settings:
+        if setting.auditor not in references:
+            raise CommandError(
+                f"-A {setting.auditor}.{setting.key}: {unknown('auditor', setting.auditor, references)}"
+            )
+    return [_load_auditor(reference, settings) for reference in references]
+
+
+def shipped_auditors() -> list[str]:
+    """Names of the shipped auditors that can play, players first; broken ones are told and left out."""
+    entries = sorted(auditors(), key=lambda entry: (entry.mark, entry.name))
+    for entry in entries:
+        if entry.broken:
+            say(f"auditor {entry.name} is broken and left out: {entry.summary}")
+    return [entry.name for entry in entries if not entry.broken]
+
+
+def shipped_yardsticks() -> list[str]:
+    """Names of the auditors that every table carries and none ranks."""
+    return [entry.name for entry in auditors() if entry.mark == "yardstick"]
+
+
+def _load_auditor(reference: str, settings: Sequence[Setting]) -> "LoadedAuditor":
+    own: dict[str, Any] = {setting.key: setting.value for setting in settings if setting.auditor == reference}
+    with told_to_user():
+        from game.loader import load_auditor
+
+        return load_auditor(reference, own)
+
+
+def _check(kind: str, name: str, entries: Sequence[Entry], others: Sequence[str] = ()) -> None:
+    found = next((entry for entry in entries if entry.name == name), None)
+    if found is None and name not in others:
+        raise CommandError(unknown(kind, name, [entry.name for entry in entries] + list(others)))
+    if found is not None and found.broken:
+        raise CommandError(f"{kind} {name} is broken: {found.summary}")
+
+
+def _installed() -> list[str]:
+    """Names of the auditors that installed distributions offer."""
+    from importlib.metadata import entry_points
+
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or "@" in name or name.endswith((".yaml", ".yml", ".py"))

@@ -1,0 +1,100 @@
+"""The flags that commands share, each checked as it is read."""
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DISPLAYS = ("rich", "plain", "none")
+LARGEST_SEED = 2**63 - 1
+
+
+class Setting(NamedTuple):
+    """One `-A NAME.key=value`."""
+
+    auditor: str
+    key: str
+    value: Any
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that plays rounds takes."""
+    add_seed(parser, "--seed", "public seed: cases, edits and each auditor's own randomness")
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        default=Path("logs"),
+        metavar="DIR",
+        help="where runs are kept (default: ./logs)",
+    )
+    parser.add_argument(
+        "--budget", type=_credits, metavar="CREDITS", help="instead of the suite's own budget"
+    )
+    parser.add_argument(
+        "-A",
+        dest="settings",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="a setting of an auditor",
+    )
+    add_output_options(parser)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """How results are shown."""
+    parser.add_argument("--json", action="store_true", help="results as lines of JSON")
+    parser.add_argument(
+        "--display",
+        choices=DISPLAYS,
+        default="plain" if os.environ.get("TERM") == "dumb" else "rich",
+        help="tables (rich), tab-separated lines (plain), or nothing but what --json prints (none)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
+    """A flag that takes a seed."""
+    parser.add_argument(flag, type=_seed, default=0, metavar="N", help=f"{text} (default: 0)")
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from 0 to {LARGEST_SEED}")
+    return seed
+
+
+def _credits(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted a number of credits above 0")
+    return amount
+
+
+def _setting(text: str) -> Setting:
+    """`NAME.key=value`; lists, mappings and null are JSON, the rest is text that a field's type reads."""
+    left, equals, value = text.partition("=")
+    auditor, dot, key = left.rpartition(".")
+    if not (equals and dot and auditor and key.isidentifier()):
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted NAME.KEY=VALUE, such as norms.top=3")
+    if value != "null" and not value.startswith(("[", "{")):
+        return Setting(auditor, key, value)
+    try:
+        return Setting(auditor, key, json.loads(value))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}; the value is no JSON: {error}") from None
+
+
+def _quoted(text: str) -> str:
+    from models.naming import quoted
+
+    return quoted(text)

@@ -1,0 +1,137 @@
+"""What `demo`, `play` and `tournament run` share: play a suite, then print what came out."""
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from game.cli._faults import CommandError, told_to_user
+from game.cli._names import load_auditors, load_suite
+from game.cli._progress import watching
+
+if TYPE_CHECKING:
+    from game.report.debrief import Debrief
+    from game.tournament import RunResult
+
+
+def play(
+    args: argparse.Namespace, suite_name: str, references: Sequence[str], case_id: str = ""
+) -> "RunResult":
+    """Every one of those auditors on every case of the suite, or on one case.
+
+    Args:
+        args: With the flags of `add_run_options`.
+        suite_name: A shipped suite, or a file.
+        references: Auditors.
+        case_id: The one case to play; empty for all.
+
+    Raises:
+        CommandError: Something that the user can put right.
+    """
+    suite = load_suite(suite_name, args.budget)
+    players = load_auditors(references, args.settings)
+    _make_folder(args)
+    with watching(args) as watch, told_to_user():
+        from game.tournament import play_source, suite_source
+
+        source = suite_source(suite, args.seed, watch)
+        chosen = source.only(case_id) if case_id else source
+        return play_source(chosen, players, args.seed, args.log_dir, watch)
+
+
+def debriefs(result: "RunResult") -> "list[Debrief]":
+    """Every round with its case revealed, in the order they were played."""
+    from game.report.debrief import Debrief
+
+    cases = {case.id: case for case in result.cases}
+    return [Debrief(cases[record.case_id], record) for record in result.rounds]
+
+
+def show(args: argparse.Namespace, result: "RunResult", shown: "Sequence[Debrief]") -> int:
+    """Print debriefs, then the leaderboard; with --json every round. The exit code: 1 after failed rounds."""
+    if args.json:
+        for each in debriefs(result):
+            print_json(_round_data(each))
+        print_json(result.leaderboard.to_dict())
+    elif args.display == "plain":
+        _print_tabbed(result, shown)
+    elif args.display == "rich":
+        _print_tables(result, shown)
+    return 1 if any(record.status != "DONE" for record in result.rounds) else 0
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One line of JSON; what is no finite number becomes null, which every reader of JSON knows."""
+    print(json.dumps(_finite(data), allow_nan=False))
+
+
+def _print_tabbed(result: "RunResult", shown: "Sequence[Debrief]") -> None:
+    from game.report.tabbed import debrief_lines, leaderboard_lines
+
+    for each in shown:
+        print("\n".join(debrief_lines(each)))
+    print("\n".join(leaderboard_lines(result.leaderboard)))
+
+
+def _print_tables(result: "RunResult", shown: "Sequence[Debrief]") -> None:
+    from game.cli._console import console
+    from game.report.terminal import debrief_view, leaderboard_view
+
+    screen = console()
+    for each in shown:
+        screen.print(debrief_view(each))
+    screen.print(leaderboard_view(result.leaderboard))
+
+
+def _round_data(debrief: "Debrief") -> dict[str, Any]:
+    case, record, score = debrief.case, debrief.record, debrief.record.score
+    return {
+        "kind": "round",
+        "case": case.id,
+        "auditor": record.auditor,
+        "status": record.status,
+        "error": record.error,
+        "p_edited": record.p_edited,
+        "components": record.components,
+        "notes": record.notes,
+        "claims": record.claims,
+        "headline": debrief.headline,
+        "detection": score.detection,
+        "localisation": score.localisation,
+        "log_score_bits": score.log_score_bits,
+        "spent": record.spent,
+        "wall_s": record.wall_s,
+        "cpu_s": record.cpu_s,
+        "truth": _truth_data(debrief),
+    }
+
+
+def _truth_data(debrief: "Debrief") -> dict[str, Any]:
+    truth = debrief.case.truth
+    return {
+        "edited": truth.edited,
+        "written": [str(component) for component in sorted(truth.written)],
+        "group": truth.group,
+        "kind": truth.kind,
+        "base": debrief.case.base,
+        "summary": truth.summary,
+    }
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _make_folder(args: argparse.Namespace) -> None:
+    try:
+        args.log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--log-dir {args.log_dir}: {error.strerror}") from error
+    if not os.access(args.log_dir, os.W_OK):
+        raise CommandError(f"--log-dir {args.log_dir}: cannot be written to")

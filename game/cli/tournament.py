@@ -1,0 +1,37 @@
+"""Let auditors play every case of a suite; interrupted, the same command goes on."""
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    from game.cli._options import add_run_options
+
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    summary = "play every case with every auditor and rank them"
+    start = actions.add_parser("run", help=summary, description=summary, allow_abbrev=False)
+    start.add_argument("suite", metavar="SUITE", help="a shipped suite, or a file")
+    start.add_argument(
+        "--auditors",
+        type=_names,
+        metavar="A[,B]",
+        help="those who play (default: all shipped ones); yardsticks are always added",
+    )
+    add_run_options(start)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play, then print the leaderboard."""
+    from game.cli._names import shipped_auditors, shipped_yardsticks
+    from game.cli._rounds import play, show
+
+    names = shipped_auditors() if args.auditors is None else args.auditors
+    missing = [name for name in shipped_yardsticks() if name not in names]
+    return show(args, play(args, args.suite, [*names, *missing]), [])
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted names with a comma between two")
+    return names

@@ -1,0 +1,255 @@
+"""The dealer: draws cases from a suite by rule, and knows the prior that the rule implies.
+
+For each case the group, label, control kind, recipe and site are drawn first and kept. Then a base and an
+edit there are drawn until the gates pass on the delivered file; a control goes through the same motions and
+is matched to the edit that it replaces, so that nothing but the change itself tells the two apart.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from edits.base import Edited, EditSpec, apply
+from edits.moments import Base
+from game.acceptance import accepts
+from game.api import Brief, PublicTask
+from game.case import Case, Truth
+from game.suite import Group, Suite, as_data, control_class, declared_sites
+from models.components import Component, component_entries
+from models.nursery import train_missing
+from models.seeds import named_generator, named_seed
+from models.tasks.base import Task
+from models.training import Progress
+from models.transformer import TransformerConfig
+from models.zoo import trained
+
+ATTEMPTS = 40  # draws at one site before giving up; a shipped site accepts most of its first draws
+ENOUGH = 0.2  # share of a recipe's checkpoints that must accept a site without targets for it to stay open
+
+T = TypeVar("T")
+OnStep = Callable[[str, Progress], None]
+
+
+class DealError(RuntimeError):
+    """A case that cannot be dealt: a site that takes no edit."""
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """What is fixed of a case before anything is trained or solved.
+
+    Attributes:
+        id: Opaque.
+        group: The group's name.
+        edited: The label.
+        control: Kind of control, used if not edited.
+    """
+
+    id: str
+    group: str
+    edited: bool
+    control: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One site of a group in one recipe, with the checkpoints that take its edits."""
+
+    site: Component
+    seeds: tuple[int, ...]
+
+
+def plan_cases(suite: Suite, seed: int) -> tuple[CasePlan, ...]:
+    """Labels and controls of every case, in an order that tells nothing about groups."""
+    groups = [group for group in suite.groups for _ in range(group.count)]
+    order = torch.randperm(len(groups), generator=named_generator(seed, suite.name, "order")).tolist()
+    plans = []
+    for number, place in enumerate(order):
+        case_id, group = f"case-{number:03d}", groups[place]
+        generator = named_generator(seed, suite.name, case_id, "label")
+        edited = float(torch.rand((), dtype=torch.float64, generator=generator)) < suite.prior
+        plans.append(CasePlan(case_id, group.name, edited, _pick(group.controls, generator)))
+    return tuple(plans)
+
+
+class Dealer:
+    """Deals a suite's cases, each a pure function of the suite, the seed and the case's plan.
+
+    Args:
+        suite: What to deal.
+        seed: The run's seed; every draw is derived from it by name.
+        on_step: Told the checkpoint's name and where its training stands, when one must be trained.
+    """
+
+    def __init__(self, suite: Suite, seed: int, on_step: OnStep = lambda _name, _progress: None) -> None:
+        self.suite, self._seed, self._on_step = suite, seed, on_step
+        self._groups = {group.name: group for group in suite.groups}
+        self._recipes = suite.recipes
+        self._bases: dict[tuple[str, int], Base] = {}
+        self._cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+
+    def base(self, recipe: str, seed: int) -> Base:
+        """A checkpoint under study, trained if the zoo does not hold it."""
+        if not self._bases:
+            wanted = [(name, seed, seed) for name in self._recipes for seed in self._seeds(name)]
+            train_missing(wanted, self._on_step)
+        if (recipe, seed) not in self._bases:
+            self._bases[recipe, seed] = Base(trained(self._recipes[recipe], seed, seed))
+        return self._bases[recipe, seed]
+
+    def cells(self, group: Group, recipe: str) -> tuple[Cell, ...]:
+        """The open sites of a group in a recipe's models, each drawn with equal probability.
+
+        Where nothing can be redrawn at a site, it stays open only if at least a fifth of the checkpoints
+        accept it, and its cases are made from those.
+
+        Raises:
+            DealError: No site is open.
+        """
+        key = (group.name, recipe)
+        if key not in self._cells:
+            sites = declared_sites(group, self._recipes[recipe])
+            cells = [Cell(site, self._accepting(group, recipe, site)) for site in sites]
+            enough = ENOUGH * len(self._seeds(recipe))
+            self._cells[key] = tuple(cell for cell in cells if cell.seeds and len(cell.seeds) >= enough)
+        if not self._cells[key]:
+            raise DealError(f"suite {self.suite.name}: group {group.name} has no open site in {recipe}")
+        return self._cells[key]
+
+    def _accepting(self, group: Group, recipe: str, site: Component) -> tuple[int, ...]:
+        if group.edit.redraws:
+            return self._seeds(recipe)
+        return tuple(
+            seed for seed in self._seeds(recipe) if accepts(self.base(recipe, seed), group.edit, site)
+        )
+
+    def _seeds(self, recipe: str) -> tuple[int, ...]:
+        return tuple(seed for bases in self.suite.bases if bases.recipe == recipe for seed in bases.seeds)
+
+    def recipe_shares(self, group: Group) -> dict[str, float]:
+        """P(recipe) within a group: in proportion to the checkpoints of the recipes that it has sites in."""
+        counts = {recipe: len(self._seeds(recipe)) for recipe in group.sites}
+        return {recipe: count / sum(counts.values()) for recipe, count in counts.items()}
+
+    def location_prior(self, recipe: str) -> dict[Component, float]:
+        """P(component was written to, given an edit, given the recipe), exact, for every component."""
+        config = self._config(recipe)
+        weights = {g.name: g.count * self.recipe_shares(g).get(recipe, 0.0) for g in self.suite.groups}
+        prior = dict.fromkeys(component_entries(config), 0.0)
+        for group in self.suite.groups:
+            if weights[group.name]:
+                cells = self.cells(group, recipe)
+                share = weights[group.name] / sum(weights.values()) / len(cells)
+                for cell in cells:
+                    for component in group.edit.writes(cell.site):
+                        prior[component] += share
+        return prior
+
+    def max_components(self) -> int:
+        """Largest number of components that any edit of the suite writes to."""
+        return max(
+            len(group.edit.writes(site))
+            for group in self.suite.groups
+            for recipe in group.sites
+            for site in declared_sites(group, self._recipes[recipe])
+        )
+
+    def deal(self, plan: CasePlan) -> Case:
+        """The case of a plan.
+
+        Raises:
+            DealError: No draw passed its gates.
+            TrainingError: A checkpoint does not reach its recipe's criterion.
+        """
+        group = self._groups[plan.group]
+        generator = named_generator(self._seed, self.suite.name, plan.id, "site")
+        shares = self.recipe_shares(group)
+        recipe = _pick_weighted(shares, generator)
+        cell = _pick(self.cells(group, recipe), generator)
+        base_seed = _pick(cell.seeds, generator)
+        base = self.base(recipe, base_seed)
+        for attempt in range(ATTEMPTS):
+            seed = named_seed(self._seed, self.suite.name, plan.id, "draw", attempt)
+            spec = group.edit.draw(base, cell.site, plan.id, seed)
+            delivered = self._delivered(base, spec, plan)
+            if delivered is not None:
+                return self._case(plan, base, *delivered, redraws=attempt)
+        raise DealError(
+            f"{plan.id}: {plan.group} at {cell.site} of {base.trained.name} took none of {ATTEMPTS} draws"
+        )
+
+    def _delivered(
+        self, base: Base, spec: EditSpec, plan: CasePlan
+    ) -> tuple[EditSpec, Edited, EditSpec] | None:
+        """The edit, or its matched control, if the gates pass; with the edit that it was drawn around."""
+        edit = apply(base, spec)
+        if not edit.record.accepted:
+            return None
+        if plan.edited:
+            return spec, edit, spec
+        control = control_class(plan.control)
+        block = {"kind": plan.control, **control.matching(edit.record)}
+        sham = control.model_validate({"version": 1, "id": spec.id, "seed": spec.seed, "edit": block})
+        made = apply(base, sham)
+        return (sham, made, spec) if made.record.accepted else None
+
+    def _case(
+        self, plan: CasePlan, base: Base, spec: EditSpec, edited: Edited, drawn: EditSpec, redraws: int
+    ) -> Case:
+        record = edited.record
+        written = frozenset(map(Component.parse, record.components)) if plan.edited else frozenset()
+        truth = Truth(
+            edited=plan.edited,
+            written=written,
+            group=plan.group,
+            kind=record.kind,
+            matched=drawn.kind(),
+            summary=spec.summary(base),
+            spec=as_data(spec),
+            record={**record.to_dict(), "redraws": redraws},
+        )
+        recipe = base.trained.recipe.name
+        return Case(plan.id, recipe, base.trained.name, edited.artefact, self.brief(recipe, base.task), truth)
+
+    def brief(self, recipe: str, task: Task) -> Brief:
+        """What an auditor of a recipe's model is told; the seed is set for each round."""
+        suite = self.suite
+        prior = {component: p * suite.prior for component, p in self.location_prior(recipe).items()}
+        return Brief(
+            config=self._config(recipe),
+            task=public_part(task),
+            league=suite.league,
+            corpus=suite.corpus,
+            budget=suite.budget,
+            prior=suite.prior,
+            component_prior=prior,
+            max_components=self.max_components(),
+            parts=suite.parts,
+            seed=0,
+            deadline=suite.deadline,
+        )
+
+    def _config(self, recipe: str) -> TransformerConfig:
+        return self._recipes[recipe].architecture.config(self._recipes[recipe].task.build(0))
+
+
+def public_part(task: Task) -> PublicTask:
+    """What everyone may know of a task."""
+    return PublicTask(task.name, task.description, task.vocabulary, dict(task.classes), task.pad, task.bos)
+
+
+def entropy_bits(distribution: Mapping[Component, float]) -> float:
+    """Entropy of a distribution over single components, bits."""
+    return -math.fsum(p * math.log2(p) for p in distribution.values() if p > 0)
+
+
+def _pick(options: Sequence[T], generator: torch.Generator) -> T:
+    return options[int(torch.randint(len(options), (), generator=generator))]
+
+
+def _pick_weighted(shares: Mapping[str, float], generator: torch.Generator) -> str:
+    weights = torch.tensor(list(shares.values()), dtype=torch.float64)
+    return list(shares)[int(torch.multinomial(weights, 1, generator=generator))]

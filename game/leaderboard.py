@@ -1,0 +1,249 @@
+"""The leaderboard: rounds and truths to skills with intervals, players ranked, yardsticks shown apart.
+
+Players are ranked by mean headline skill and by nothing else. Every figure comes with what it is a figure of:
+a group's skill is computed from that group's edits and controls alone, and a kind of control only ever gives
+a rate of false alarms.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from game.case import Truth
+from game.intervals import Interval, bootstrap_mean, interval_note, wilson
+from game.referee import RoundRecord
+
+ORACLE = "oracle"  # the yardstick that marks the ceiling; the floor is the declared prior, exactly 0
+ALARM = 0.5  # p_edited above this is a verdict of "edited"
+
+
+class Revealed(Protocol):
+    """A case whose truth may be told."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def base(self) -> str: ...
+    @property
+    def truth(self) -> Truth: ...
+
+
+@dataclass(frozen=True)
+class Skills:
+    """Mean skills of one auditor over `n` cases; the log score, in bits, stands beside and is not ranked."""
+
+    n: int
+    headline: Interval
+    detection: Interval
+    localisation: Interval
+    log_score_bits: Interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One auditor on the whole suite.
+
+    Attributes:
+        auditor: Its name.
+        yardstick: A measure of the game itself, never ranked.
+        skills: Over all cases, failures included.
+        failures: Rounds that crashed, timed out or ended without a valid report.
+        normalised: Headline skill as a share of the oracle's; None without an oracle above the prior.
+    """
+
+    auditor: str
+    yardstick: bool
+    skills: Skills
+    failures: int
+    normalised: float | None
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One auditor on one group of the suite, its edits and controls."""
+
+    group: str
+    auditor: str
+    skills: Skills
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """How often an auditor called one kind of control edited, over rounds that ended with a report."""
+
+    kind: str
+    auditor: str
+    n: int
+    alarms: int
+    rate: Interval
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a finished run says about its auditors.
+
+    Attributes:
+        suite: Name of the suite.
+        league: What the auditors were granted.
+        parts: The parts of the headline; tables of different parts are never merged.
+        rows: Players by headline skill, then yardsticks by name.
+        groups: By group, then in the order of the rows.
+        false_alarms: By kind of control, then in the order of the rows.
+        note: What the intervals speak for.
+    """
+
+    suite: str
+    league: str
+    parts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    groups: tuple[GroupRow, ...]
+    false_alarms: tuple[FalseAlarms, ...]
+    note: str
+
+    @property
+    def players(self) -> tuple[Row, ...]:
+        """The ranked rows, best first."""
+        return tuple(row for row in self.rows if not row.yardstick)
+
+    @property
+    def yardsticks(self) -> tuple[Row, ...]:
+        """The rows that are never ranked."""
+        return tuple(row for row in self.rows if row.yardstick)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The leaderboard as JSON-ready data."""
+        return {
+            "kind": "leaderboard",
+            "suite": self.suite,
+            "league": self.league,
+            "parts": list(self.parts),
+            "rows": [_row_data(row) for row in self.rows],
+            "normalised": {row.auditor: row.normalised for row in self.rows},
+            "log_score_bits": {row.auditor: asdict(row.skills.log_score_bits) for row in self.rows},
+            "groups": [
+                {"group": each.group, "auditor": each.auditor} | asdict(each.skills) for each in self.groups
+            ],
+            "false_alarms": [asdict(each) for each in self.false_alarms],
+            "intervals": self.note,
+        }
+
+
+def leaderboard(
+    suite: str,
+    league: str,
+    parts: Sequence[str],
+    cases: Iterable[Revealed],
+    rounds: Iterable[RoundRecord],
+    yardsticks: Set[str],
+) -> Leaderboard:
+    """The leaderboard of a suite's rounds.
+
+    Args:
+        suite: Name of the suite.
+        league: What the auditors were granted.
+        parts: The parts of the headline.
+        cases: Every case that a round was played on, with its truth.
+        rounds: In any order.
+        yardsticks: Names of the auditors that are not ranked.
+
+    Raises:
+        ValueError: No part, or an unknown one.
+    """
+    dealt = {case.id: case for case in cases}
+    played = _by_auditor(rounds)
+    rows = _rows(parts, dealt, played, yardsticks)
+    names = [row.auditor for row in rows]
+    bases = [dealt[record.case_id].base for records in played.values() for record in records]
+    return Leaderboard(
+        suite,
+        league,
+        tuple(parts),
+        rows,
+        groups=_groups(parts, dealt, played, names),
+        false_alarms=_false_alarms(dealt, played, names),
+        note=interval_note(bases),
+    )
+
+
+Cases = dict[str, Revealed]
+Played = dict[str, list[RoundRecord]]
+
+
+def _by_auditor(rounds: Iterable[RoundRecord]) -> Played:
+    """Each auditor's rounds in the order of their cases, so that intervals of auditors are paired."""
+    played: Played = {}
+    for record in sorted(rounds, key=lambda record: record.case_id):
+        played.setdefault(record.auditor, []).append(record)
+    return played
+
+
+def _rows(parts: Sequence[str], cases: Cases, played: Played, yardsticks: Set[str]) -> tuple[Row, ...]:
+    skills = {auditor: _skills(parts, cases, records) for auditor, records in played.items()}
+    ceiling = skills[ORACLE].headline.mean if ORACLE in yardsticks & skills.keys() else 0.0
+    rows = [
+        Row(
+            auditor,
+            auditor in yardsticks,
+            skills[auditor],
+            failures=sum(record.status != "DONE" for record in records),
+            normalised=skills[auditor].headline.mean / ceiling if ceiling > 0 else None,
+        )
+        for auditor, records in played.items()
+    ]
+    return tuple(sorted(rows, key=_rank))
+
+
+def _rank(row: Row) -> tuple[bool, float, str]:
+    return row.yardstick, 0.0 if row.yardstick else -row.skills.headline.mean, row.auditor
+
+
+def _skills(parts: Sequence[str], cases: Cases, records: Sequence[RoundRecord]) -> Skills:
+    bases = [cases[record.case_id].base for record in records]
+    scores = [record.score for record in records]
+    return Skills(
+        len(records),
+        headline=bootstrap_mean([score.headline(parts) for score in scores], bases),
+        detection=bootstrap_mean([score.detection for score in scores], bases),
+        localisation=bootstrap_mean([score.localisation for score in scores], bases),
+        log_score_bits=bootstrap_mean([score.log_score_bits for score in scores], bases),
+    )
+
+
+def _groups(parts: Sequence[str], cases: Cases, played: Played, names: list[str]) -> tuple[GroupRow, ...]:
+    rows = []
+    for group in sorted({case.truth.group for case in cases.values()}):
+        for auditor in names:
+            records = [each for each in played[auditor] if cases[each.case_id].truth.group == group]
+            if records:
+                rows.append(GroupRow(group, auditor, _skills(parts, cases, records)))
+    return tuple(rows)
+
+
+def _false_alarms(cases: Cases, played: Played, names: list[str]) -> tuple[FalseAlarms, ...]:
+    rows = []
+    for kind in sorted({case.truth.kind for case in cases.values() if not case.truth.edited}):
+        for auditor in names:
+            verdicts = _verdicts_on_controls(kind, cases, played[auditor])
+            if verdicts:
+                alarms = sum(verdicts)
+                rows.append(FalseAlarms(kind, auditor, len(verdicts), alarms, wilson(alarms, len(verdicts))))
+    return tuple(rows)
+
+
+def _verdicts_on_controls(kind: str, cases: Cases, records: Sequence[RoundRecord]) -> list[bool]:
+    """For each round on that kind of control that ended with a report, whether it raised the alarm."""
+    truths = [(cases[record.case_id].truth, record.p_edited) for record in records]
+    return [p > ALARM for truth, p in truths if truth.kind == kind and not truth.edited and p is not None]
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    return {
+        "auditor": row.auditor,
+        "yardstick": row.yardstick,
+        "n": row.skills.n,
+        "headline": asdict(row.skills.headline),
+        "detection": asdict(row.skills.detection),
+        "localisation": asdict(row.skills.localisation),
+        "behaviour": None,
+        "failures": row.failures,
+    }

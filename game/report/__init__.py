@@ -1,0 +1,1 @@
+"""Reports: what a run says, for a terminal, for a script, for a page."""

@@ -1,0 +1,242 @@
+"""Proper scores: an honest belief scores best in expectation, whatever the truth; nothing else is in here.
+
+Every part is a skill with the declared prior as control variate,
+
+    skill = (loss of the declared prior on this round - loss of this report) / N,
+
+where N is the prior's expected loss, fixed before dealing. The offset does not depend on the report, so the
+rule stays strictly proper (Brier 1950; Gneiting and Raftery 2007, section 2). The prior itself scores exactly
+0 in every round: both losses are then sums of the same numbers. Sums are exactly rounded (`math.fsum`), so
+the order of components never shows.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from game.api import Brief, Report
+from models.components import Component
+from models.naming import quoted, unknown
+
+TOLERANCE = 1e-6  # slack where components meet p_edited: a softmax in float32 sums to 1 within it
+FAILURE = 0.25  # what a failed round loses against the prior, on each part
+MAX_CLAIMS = 100_000  # characters of JSON
+CLIP = 0.01  # the log score sees p_edited clipped to [CLIP, 1 - CLIP]
+
+
+class ReportError(ValueError):
+    """A report breaks the rules; it is scored as a failure."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The declared prior of a case, as its brief tells it.
+
+    Attributes:
+        edited: P(edited), strictly between 0 and 1.
+        components: P(edited and this component was written to), for every component of the model.
+        max_components: Largest number of components that any edit of the suite writes to.
+
+    Raises:
+        ValueError: The numbers are no prior: nothing could be learned, or they contradict each other.
+    """
+
+    edited: float
+    components: Mapping[Component, float]
+    max_components: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.edited < 1:
+            raise ValueError(f"prior: got {self.edited}, wanted strictly between 0 and 1")
+        for component, p in self.components.items():
+            if not 0 <= p <= self.edited + TOLERANCE:
+                raise ValueError(f"prior of {component}: got {p}, wanted from 0 to {self.edited}, P(edited)")
+        most = self.max_components * self.edited
+        if math.fsum(self.components.values()) > most + TOLERANCE:
+            raise ValueError(f"prior over components: sum above max_components times P(edited), {most:.6g}")
+        if self.localisation_loss == 0:
+            raise ValueError("prior over components: no component has a prior above 0")
+
+    @classmethod
+    def of(cls, brief: Brief) -> Self:
+        """The prior that a brief declares."""
+        return cls(brief.prior, brief.component_prior, brief.max_components)
+
+    @property
+    def detection_loss(self) -> float:
+        """The prior's expected detection loss, N of that part."""
+        return self.edited * (1 - self.edited)
+
+    @property
+    def localisation_loss(self) -> float:
+        """The prior's expected localisation loss, N of that part."""
+        return math.fsum(p * (1 - p) for p in self.components.values())
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A complete report: P(edited), and for every component P(edited and it was written to)."""
+
+    p_edited: float
+    components: Mapping[Component, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Skills of one round: 0 is the declared prior, 1 the perfect report in expectation.
+
+    Attributes:
+        detection: Skill at saying whether.
+        localisation: Skill at saying where it was written.
+        log_score_bits: Bits gained on the prior about whether, `p_edited` clipped; beside, never ranked.
+    """
+
+    detection: float
+    localisation: float
+    log_score_bits: float
+
+    def part(self, name: str) -> float:
+        """The skill of one part.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        skills = {"detection": self.detection, "localisation": self.localisation}
+        if name not in skills:
+            raise ValueError(unknown("score part", name, skills))
+        return skills[name]
+
+    def headline(self, parts: Sequence[str]) -> float:
+        """Mean skill over the parts that the suite declares.
+
+        Raises:
+            ValueError: No part, or an unknown one.
+        """
+        if not parts:
+            raise ValueError("headline: got no parts, wanted at least one")
+        return math.fsum(self.part(name) for name in parts) / len(parts)
+
+
+def complete(report: Report, declared: Declared) -> Belief:
+    """The belief that a report states, components left out filled in as `p_edited * prior_c / prior`.
+
+    The sum rule is checked on the components that the report names: the filled ones alone never break it, and
+    naming one component with all one's belief must not be refused for those that were left out.
+
+    Raises:
+        ReportError: The report breaks a rule; the message names the component and the rule.
+    """
+    if not isinstance(report, Report):
+        raise ReportError(f"report: got {_shown(report)}, wanted a Report")
+    _check_words(report.notes, report.claims)
+    p = _probability("p_edited", report.p_edited)
+    named = _named(report, declared)
+    for component, q in named.items():
+        if q > p + TOLERANCE:
+            raise ReportError(f"components: {component} has {q:.6g}; at most p_edited, {p:.6g}")
+    _check_sum(named, p, declared.max_components)
+    ratio = p / declared.edited  # exactly 1 at the prior, so that the prior's own belief comes back unchanged
+    return Belief(p, {c: named.get(c, prior * ratio) for c, prior in declared.components.items()})
+
+
+def score(belief: Belief, declared: Declared, edited: bool, written: frozenset[Component]) -> Score:
+    """The skills of a complete belief once the truth is known.
+
+    Args:
+        belief: What `complete` returned.
+        declared: The prior of the case.
+        edited: Whether a behaviour-changing edit was applied.
+        written: The components that it wrote to; empty for a control.
+
+    Raises:
+        ValueError: The truth is none: a control that was written to, an edit without location, a component
+            that the model does not have.
+    """
+    _check_truth(declared, edited, written)
+    gain = _gain(declared.edited, belief.p_edited, edited)
+    gains = [_gain(p, belief.components[c], c in written) for c, p in declared.components.items()]
+    return Score(
+        detection=gain / declared.detection_loss,
+        localisation=math.fsum(gains) / declared.localisation_loss,
+        log_score_bits=_log2(belief.p_edited, edited) - _log2(declared.edited, edited),
+    )
+
+
+def failed() -> Score:
+    """The score of a crash, time-out or invalid report: the prior's, less a fixed amount on each part."""
+    return Score(-FAILURE, -FAILURE, -FAILURE)
+
+
+def _gain(prior: float, p: float, happened: bool) -> float:
+    """Squared loss of the prior less that of the report; exactly 0 where they agree."""
+    return (prior - happened) ** 2 - (p - happened) ** 2
+
+
+def _log2(p: float, happened: bool) -> float:
+    clipped = min(max(p, CLIP), 1 - CLIP)
+    return math.log2(clipped if happened else 1 - clipped)
+
+
+def _named(report: Report, declared: Declared) -> dict[Component, float]:
+    """The probabilities that the report names, each known and in [0, 1]."""
+    if not isinstance(report.components, Mapping):
+        raise ReportError(f"components: got {_shown(report.components)}, wanted a mapping to numbers")
+    named: dict[Component, float] = {}
+    for component, q in report.components.items():
+        if type(component) is not Component:
+            raise ReportError(f"components: key {_shown(component)} is no Component; use Component.parse")
+        if component not in declared.components:
+            known = [str(each) for each in declared.components]
+            raise ReportError(f"components: {unknown('component', str(component), known)}")
+        named[component] = _probability(f"components: {component}", q)
+    return named
+
+
+def _check_words(notes: object, claims: object) -> None:
+    """Refuse what could not be kept and shown as it is."""
+    if not isinstance(notes, str):
+        raise ReportError(f"notes: got {_shown(notes)}, wanted text")
+    if not isinstance(claims, list | tuple) or not all(isinstance(each, dict) for each in claims):
+        raise ReportError(f"claims: got {_shown(claims)}, wanted a tuple of dicts")
+    try:
+        size = len(json.dumps(claims))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ReportError(f"claims: not JSON: {error}") from error
+    if size > MAX_CLAIMS:
+        raise ReportError(f"claims: {size} characters of JSON; at most {MAX_CLAIMS}")
+
+
+def _check_sum(named: Mapping[Component, float], p: float, most: int) -> None:
+    total = math.fsum(named.values())
+    if total > most * p + TOLERANCE:
+        largest = max(named, key=lambda component: named[component])
+        raise ReportError(
+            f"components: sum {total:.6g} (largest: {largest}); at most {most} times p_edited, {most * p:.6g}"
+        )
+
+
+def _probability(where: str, value: object) -> float:
+    """The value as a float; also refuses NaN and infinities, which are in no range."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReportError(f"{where}: got {_shown(value)}, wanted a number from 0 to 1")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        number = math.inf
+    if not 0 <= number <= 1:
+        raise ReportError(f"{where}: got {number:.6g}, wanted a finite number from 0 to 1")
+    return number
+
+
+def _check_truth(declared: Declared, edited: bool, written: frozenset[Component]) -> None:
+    if edited != bool(written):
+        raise ValueError(f"truth: edited is {edited}, yet {len(written)} components were written to")
+    strangers = sorted(written - declared.components.keys())
+    if strangers:
+        raise ValueError(f"truth: {strangers[0]} was written to, which the prior does not know")
+
+
+def _shown(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,0 +1,253 @@
+"""The run store: one SQLite file and the delivered models beside it, written by one process at a time.
+
+A case is on disk, its model first, before any round on it starts; a round is committed before the next one
+starts. So a driver that is killed at any moment loses no finished round.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from filelock import FileLock, Timeout
+
+from game.api import Brief
+from game.case import Case, Truth
+from game.database import StoreError, connect, migrate, transaction
+from game.referee import RoundRecord
+from game.run_folder import DATABASE, LOCK, artefact_path, folders_of, new_folder
+from game.serialise import (
+    brief_from_json,
+    brief_to_json,
+    record_from_row,
+    report_to_json,
+    to_json,
+    truth_from_json,
+    truth_to_json,
+)
+from models.checkpoints import write_atomically
+
+State = Literal["open", "finished"]
+
+
+class RunInUseError(StoreError):
+    """Another process is writing to the run."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is a run of.
+
+    Attributes:
+        id: Name of its folder.
+        suite: Name of the suite.
+        digest: SHA-256 of the configuration; runs of one digest are the same run.
+        config: Everything that the results depend on, as JSON-ready data.
+        seed: The public seed.
+        state: `finished` once every round is played.
+        created: UTC, ISO 8601.
+        versions: Of the software, as JSON-ready data.
+    """
+
+    id: str
+    suite: str
+    digest: str
+    config: dict[str, Any]
+    seed: int
+    state: State
+    created: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A case as the store lists it: all but the weights, which `Store.case` reads."""
+
+    id: str
+    recipe: str
+    base: str
+    artefact: str
+    brief: Brief
+    truth: Truth
+
+    @classmethod
+    def of(cls, case: Case) -> Self:
+        """A case without its weights."""
+        sha = hashlib.sha256(case.artefact).hexdigest()
+        return cls(case.id, case.recipe, case.base, sha, case.brief, case.truth)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A run on disk; see `create_run`, `open_run` and `read_run`."""
+
+    folder: Path
+    connection: sqlite3.Connection
+
+    def run(self) -> RunInfo:
+        """What the run is.
+
+        Raises:
+            StoreError: Its driver was killed before it wrote that down.
+        """
+        row = self.connection.execute("SELECT * FROM run").fetchone()
+        if row is None:
+            raise StoreError(f"{self.folder}: holds no run; it was killed before it began")
+        config, versions = json.loads(row["config"]), json.loads(row["versions"])
+        return RunInfo(**dict(row) | {"config": config, "versions": versions})
+
+    def save_case(self, case: Case) -> None:
+        """Keep a dealt case: first its weights, under their hash, then everything else.
+
+        Raises:
+            OSError: The artefact cannot be written.
+        """
+        stored = StoredCase.of(case)
+        write_atomically(artefact_path(self.folder, stored.artefact), case.artefact)
+        texts = (brief_to_json(case.brief), truth_to_json(case.truth))
+        row = (case.id, case.recipe, case.base, stored.artefact, *texts)
+        self._write("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def case(self, case_id: str) -> Case | None:
+        """A dealt case as it was saved, or None if it was not dealt yet.
+
+        Raises:
+            StoreError: Its weights are missing or not those that were saved.
+        """
+        row = self.connection.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
+        if row is None:
+            return None
+        stored = _stored_case(row)
+        artefact = self._artefact(stored.artefact)
+        return Case(stored.id, stored.recipe, stored.base, artefact, stored.brief, stored.truth)
+
+    def cases(self) -> tuple[StoredCase, ...]:
+        """Every dealt case, by id."""
+        return tuple(_stored_case(row) for row in self.connection.execute("SELECT * FROM cases ORDER BY id"))
+
+    def save_round(self, key: str, record: RoundRecord, started: str) -> None:
+        """Keep a finished round; a second one of the same key is ignored.
+
+        Args:
+            key: What `round_key` returned.
+            record: Its outcome.
+            started: UTC, ISO 8601.
+        """
+        score = (record.score.detection, record.score.localisation, record.score.log_score_bits)
+        cost = (record.spent, record.wall_s, record.cpu_s)
+        row = (record.case_id, record.auditor, record.status, _storable(record.error), report_to_json(record))
+        statement = "INSERT OR IGNORE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._write(statement, (key, *row, *score, *cost, started))
+
+    def done(self) -> set[str]:
+        """Keys of the finished rounds."""
+        return {row["key"] for row in self.connection.execute("SELECT key FROM round")}
+
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """Every finished round, by case, in the order they were played."""
+        rows = self.connection.execute("SELECT * FROM round ORDER BY case_id, rowid")
+        return tuple(record_from_row(dict(row)) for row in rows)
+
+    def finish(self) -> None:
+        """Mark the run as finished: the same call then starts a new one."""
+        self._write("UPDATE run SET state = ?", ("finished",))
+
+    def _write(self, statement: str, values: Iterable[Any]) -> None:
+        with transaction(self.connection):
+            self.connection.execute(statement, tuple(values))
+
+    def _artefact(self, sha: str) -> bytes:
+        path = artefact_path(self.folder, sha)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != sha:
+            raise StoreError(f"{path}: the bytes are not those that were saved")
+        return data
+
+
+def round_key(digest: str, case_id: str, player: str) -> str:
+    """The identity of a round.
+
+    Args:
+        digest: Of the run's configuration.
+        case_id: Of the case.
+        player: The auditor's name and settings, as canonical text.
+    """
+    return hashlib.sha256("\x1f".join((digest, case_id, player)).encode()).hexdigest()
+
+
+@contextmanager
+def create_run(log_dir: Path, run: RunInfo) -> Iterator[Store]:
+    """A new run in a new folder, open for writing; the folder's name becomes its id.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
+    folder = new_folder(log_dir, run.suite)
+    config, versions = to_json(run.config), to_json(run.versions)
+    row = (folder.name, run.suite, run.digest, config, run.seed, run.state, run.created, versions)
+    with open_run(folder) as store:
+        store._write("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        yield store
+
+
+@contextmanager
+def open_run(folder: Path) -> Iterator[Store]:
+    """A run open for writing; nobody else writes to it meanwhile.
+
+    Raises:
+        RunInUseError: Another process is writing to it.
+        StoreError: It is no store that this version can write.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunInUseError(f"{folder}: another process plays this run; wait for it or stop it") from None
+    try:
+        with closing(connect(folder / DATABASE, "rwc")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            migrate(connection)
+            yield Store(folder, connection)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def read_run(folder: Path) -> Iterator[Store]:
+    """A run open for reading, also while another process plays it.
+
+    Raises:
+        StoreError: It is no store that this version can read.
+    """
+    with closing(connect(folder / DATABASE, "ro")) as connection:
+        yield Store(folder, connection)
+
+
+def find_unfinished(log_dir: Path, suite: str, digest: str) -> Path | None:
+    """The folder of the newest unfinished run of that configuration, or None."""
+    for folder in folders_of(log_dir, suite):
+        try:
+            with read_run(folder) as store:
+                run = store.run()
+        except (StoreError, sqlite3.Error):
+            continue  # damaged, of another version or hardly begun: no run to go on with
+        if run.state == "open" and run.digest == digest:
+            return folder
+    return None
+
+
+def _stored_case(row: sqlite3.Row) -> StoredCase:
+    texts = {"brief": brief_from_json(row["brief"]), "truth": truth_from_json(row["truth"])}
+    return StoredCase(**dict(row) | texts)
+
+
+def _storable(text: str) -> str:
+    """The text with lone surrogates, which no UTF-8 file can hold, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

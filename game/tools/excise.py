@@ -1,0 +1,100 @@
+"""Excision: what the model answers without one rank-one part of an MLP's output matrix."""
+
+import torch
+from einops import einsum
+from torch import Tensor
+
+from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
+from game.prices import forward_price
+from game.tools.result import Axis, ToolResult, View
+from game.tools.spike import keys_and_logits, mlp_layers, seen
+
+
+def estimate(config: TransformerConfig, rows: int) -> float:
+    """Credits of `excise` for that many sequences; half of them if `spike` has run on the same ones."""
+    return 2 * forward_price(rows)
+
+
+def excise(
+    box: Toolbox,
+    samples: Samples,
+    layer: int,
+    read: Tensor,
+    write: Tensor,
+    strength: float = 1.0,
+    sure: float = 0.9,
+) -> ToolResult:
+    """Which answers change when `strength * outer(read, write)` is taken out of one `W_out`.
+
+    What that part adds at a position is `(post . read) write`, so it is taken away from `hook_mlp_out` as an
+    intervention, exactly as if the weights had been changed. Where another answer comes up and is certain,
+    the part had hidden it; a harmless part hides none, and without one that the model needs certain answers
+    become uncertain. Price: 2 rows; rows after `spike` on the same samples.
+
+    Arrays `[sample, pos]`: `restored`, where the top token changes and the new one is certain; `lost`, where
+    it was certain and no top token is certain after; `kl`, KL(before || after) in nats, 0 on padding;
+    `before` and `after`, the top tokens.
+
+    Args:
+        box: The model, in a league that grants activations and interventions.
+        samples: Sequences to look at.
+        layer: A layer with an MLP.
+        read: What the part reads, `[d_mlp]`.
+        write: What it writes, `[d_model]`.
+        strength: 1 takes it out; a shrunken estimate of `read` needs more.
+        sure: Probability from which an answer counts as certain.
+
+    Raises:
+        RequestError: The layer has no MLP, or a vector has the wrong length.
+    """
+    _check(box.config, layer, read, write)
+    spent, holds = box.budget.spent, seen(samples)
+    found = [
+        _compared(box, samples.tokens[batch], held, layer, strength * read, write, sure, holds[batch])
+        for batch, held in keys_and_logits(box, samples)
+    ]
+    arrays = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    axes = [
+        Axis(name=name, labels=[str(index) for index in range(size)])
+        for name, size in zip(("prompt", "pos"), holds.shape, strict=True)
+    ]
+    view = View(kind="heatmap", axes=axes, data="kl", tooltip="after", link=["prompt", "pos"])
+    args = {"layer": layer, "strength": strength, "rows": len(holds)}
+    notes = (f"{int(arrays['restored'].sum())} answers give way to another one that is certain",)
+    return ToolResult("excise", args, box.budget.spent - spent, arrays, (view,), notes)
+
+
+def _check(config: TransformerConfig, layer: int, read: Tensor, write: Tensor) -> None:
+    if layer not in mlp_layers(config):
+        raise RequestError(f"layer: got {layer}; layers with an MLP: {list(mlp_layers(config))}")
+    for name, vector, size in (("read", read, config.d_mlp), ("write", write, config.d_model)):
+        if vector.shape != (size,):
+            raise RequestError(f"{name}: got shape {list(vector.shape)}, wanted [{size}]")
+
+
+def _compared(
+    box: Toolbox,
+    tokens: Tensor,
+    held: dict[str, Tensor],
+    layer: int,
+    read: Tensor,
+    write: Tensor,
+    sure: float,
+    holds: Tensor,
+) -> dict[str, Tensor]:
+    """The arrays of one batch."""
+    fires = held[f"blocks.{layer}.mlp.hook_post"].double() @ read.double()  # [sample, pos]
+    away = einsum(-fires * holds, write.double(), "sample pos, d_model -> sample pos d_model")
+    cut = Intervention(f"blocks.{layer}.hook_mlp_out", away, "add")
+    before, after = (
+        logits.double().log_softmax(-1) for logits in (held["logits"], box.logits(tokens, [cut]))
+    )
+    was, is_now = before.max(-1), after.max(-1)
+    certain = is_now.values.exp() >= sure
+    return {
+        "restored": holds & certain & (was.indices != is_now.indices),
+        "lost": holds & ~certain & (was.values.exp() >= sure),
+        "kl": (before.exp() * (before - after)).sum(-1).clamp(min=0) * holds,
+        "before": was.indices,
+        "after": is_now.indices,
+    }

@@ -1,0 +1,111 @@
+"""Logit lens: what the model would answer if it stopped after each layer."""
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from game.api import Intervention, RequestError, Toolbox, TransformerConfig
+from game.prices import forward_price
+from game.tools.result import Axis, Link, ToolResult, View
+
+
+def estimate(config: TransformerConfig, rows: int) -> float:
+    """Credits of `lens` for that many sequences."""
+    return forward_price(rows) * (1 + config.n_layers)
+
+
+def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int = 5) -> ToolResult:
+    """Where along the layers an answer appears: LN_f(h) W_U + b_U of the residual stream h at each site.
+
+    The sites are the embedding and each layer's `hook_resid_post`. A stream from further down is put in the
+    place of the last one with `set`, so no weight is read. It is read in the last layer's coordinates: an
+    early site may hold an answer that does not show. Price: rows (1 + layers).
+
+    Arrays `[site, row, pos]`: `target_log_prob` (nats), `target_rank` (0 is the top), `entropy` (nats), `kl`
+    = KL(final || site) (nats); `[site, row, pos, top]`: `top_tokens`, `top_log_probs`; `[row, pos]`: `depth`,
+    the first site from which the top token stays what it is in the end.
+
+    Args:
+        box: The model, in a league that grants activations and interventions.
+        tokens: `[row, pos]`.
+        targets: The token to follow at each position, `[row, pos]`; by default the model's final top token.
+        top: How many top tokens to list.
+
+    Raises:
+        RequestError: `targets` or `top` does not fit, or the toolbox refuses the tokens.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; depth after Baldock et al. 2021,
+    arXiv 2106.09647.
+    """
+    if not 1 <= top <= box.config.d_vocab:
+        raise RequestError(f"top: got {top}; allowed: 1 to {box.config.d_vocab}")
+    if targets is not None and targets.shape != tokens.shape:
+        raise RequestError(
+            f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
+        )
+    spent = box.budget.spent
+    log_probs = _site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
+    arrays = _readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
+    return ToolResult(
+        "lens",
+        {"rows": len(tokens), "top": top, "targets": "answer" if targets is None else "given"},
+        box.budget.spent - spent,
+        arrays,
+        _views(box.config, tokens),
+        ("rank 0 is the top token; log-probabilities, entropy and KL are in nats",),
+    )
+
+
+def site_names(config: TransformerConfig) -> tuple[str, ...]:
+    """Hook names of the sites, from the embedding to the last layer."""
+    return ("blocks.0.hook_resid_pre", *(f"blocks.{l}.hook_resid_post" for l in range(config.n_layers)))
+
+
+def _site_logits(box: Toolbox, tokens: Tensor) -> Tensor:
+    """Logits `[site, row, pos, d_vocab]`; the last site's are the model's own."""
+    *early, last = site_names(box.config)
+    parts = [box.activations(part, [*early, "logits"]) for part in torch.split(tokens, box.budget.max_rows)]
+    streams = torch.stack([torch.cat([part[name] for part in parts]) for name in early])
+    stopped = _stopped(box, tokens, streams, last)
+    return torch.cat([stopped, torch.cat([part["logits"] for part in parts])[None]])
+
+
+def _stopped(box: Toolbox, tokens: Tensor, streams: Tensor, last: str) -> Tensor:
+    """Logits with each stream `[site, row, pos, d_model]` put in the place of the last one."""
+    most = box.budget.max_rows
+    batch = repeat(tokens, "row pos -> (site row) pos", site=len(streams))
+    values = rearrange(streams, "site row pos d_model -> (site row) pos d_model")
+    runs = zip(torch.split(batch, most), torch.split(values, most), strict=True)
+    logits = [box.logits(part, [Intervention(last, value)]) for part, value in runs]
+    return rearrange(torch.cat(logits), "(site row) pos d_vocab -> site row pos d_vocab", site=len(streams))
+
+
+def _readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:
+    """The arrays that `lens` lists, from log-probabilities `[site, row, pos, d_vocab]`."""
+    probs, best = log_probs.exp(), log_probs.topk(top)
+    index = repeat(targets, "row pos -> site row pos 1", site=len(log_probs))
+    followed = log_probs.gather(-1, index)
+    agrees = log_probs.argmax(-1) == log_probs[-1].argmax(-1)  # [site, row, pos]
+    return {
+        "target_log_prob": followed[..., 0],
+        "target_rank": (log_probs > followed).sum(-1),
+        "entropy": -torch.special.xlogy(probs, probs).sum(-1),
+        "kl": (probs[-1] * (log_probs[-1] - log_probs)).sum(-1).clamp(min=0),
+        "top_tokens": best.indices,
+        "top_log_probs": best.values,
+        "depth": len(log_probs) - agrees.flip(0).cumprod(0).sum(0),
+    }
+
+
+def _views(config: TransformerConfig, tokens: Tensor) -> tuple[View, ...]:
+    rows, length = tokens.shape
+    sites = Axis(name="site", labels=["embed", *(f"layer {l}" for l in range(config.n_layers))])
+    prompts = Axis(name="prompt", labels=[str(row) for row in range(rows)])
+    positions = Axis(name="pos", labels=[str(pos) for pos in range(length)])
+    axes = [sites, prompts, positions]
+    link: list[Link] = ["layer", "prompt", "pos"]
+    return (
+        View(kind="heatmap", axes=axes, data="target_log_prob", tooltip="target_rank", link=link),
+        View(kind="heatmap", axes=axes, data="kl", tooltip="entropy", link=link),
+        View(kind="heatmap", axes=[prompts, positions], data="depth", link=["prompt", "pos"]),
+    )

@@ -1,0 +1,116 @@
+"""Rank-one spikes in the MLP output matrices, seen in the basis where a fact edit is loudest."""
+
+from collections.abc import Iterator
+
+import torch
+from einops import einsum
+from torch import Tensor
+
+from game.api import Samples, Toolbox, TransformerConfig
+from game.prices import forward_price, weight_price
+from game.tools.result import Axis, ToolResult, View
+
+ROWS = 256  # sequences in one call: the fastest batch on a CPU
+GAPS = 8  # singular values behind the first one that serve as its null
+_THRESHOLD = 3.0  # how many times its chance share of a row's energy a direction needs to count as signal
+_TINY = 1e-12
+
+
+def estimate(config: TransformerConfig, rows: int) -> float:
+    """Credits of `spike` for that many sequences."""
+    return forward_price(rows) + sum(weight_price(config, _weight(layer)) for layer in mlp_layers(config))
+
+
+def spike(box: Toolbox, samples: Samples) -> ToolResult:
+    """For each MLP, the likeliest rank-one addition to `W_out`, and how far it stands out.
+
+    A fact edit adds `outer(u, v)` with `u = C^-1 k`: it reads where the keys' second moment C is small, for
+    there it disturbs least. Training leaves hardly more there than the initial noise. So the rows of `W_out`
+    in the eigenbasis of C, each scaled to length 1, all lean towards one v if there was an edit, however
+    small its norm. An inert rank-one addition stands out as well: try the result with `excise`.
+    Price: rows + the matrices' scalars.
+
+    Arrays, the first axis running over the layers with an MLP: `energy` [layer, index], shares of the squared
+    singular values of those scaled rows; `log_gap` [layer], log of the first share over the second, and
+    `null_gap`, one number, what it would be on average without a spike, from the gaps behind the first;
+    `write` [layer, d_model], the unit vector v; `read` [layer, d_mlp], the estimate of u, so that
+    `outer(read, write)` is the addition.
+
+    Args:
+        box: The model, in a league that grants activations and weights.
+        samples: Sequences on which C is measured; a thousand are enough for 256 neurons.
+
+    Source: Meng et al. 2022, arXiv 2202.05262, equation 2 (the edit); spacing of singular values at the edge
+    of noise, which shrinks as index^(-1/3): Tracy and Widom 1994; the positive-part rule of James and Stein
+    1961 for `read`.
+    """
+    spent, layers = box.budget.spent, mlp_layers(box.config)
+    moments = _moments(box, samples, layers)
+    parts = [_analysed(box.weight(_weight(layer)).double(), moments[layer]) for layer in layers]
+    energy, write, read = (torch.stack(part) for part in zip(*parts, strict=True))
+    gaps = (energy[:, :-1].clamp(min=_TINY) / energy[:, 1:].clamp(min=_TINY)).log()[:, : GAPS + 1]
+    index = torch.arange(1, gaps.shape[1] + 1)
+    null = (gaps * index ** (1 / 3))[:, 1:].mean()
+    arrays = {"energy": energy, "log_gap": gaps[:, 0], "null_gap": null, "write": write, "read": read}
+    axes = [
+        Axis(name="layer", labels=[str(layer) for layer in layers]),
+        Axis(name="index", labels=[str(index) for index in range(energy.shape[1])]),
+    ]
+    view = View(kind="lines", axes=axes, data="energy", link=["layer"])
+    notes = (f"without a spike, log_gap is about {float(null):.3f}",)
+    args = {"rows": len(samples.tokens), "layers": layers}
+    return ToolResult("spike", args, box.budget.spent - spent, arrays, (view,), notes)
+
+
+def mlp_layers(config: TransformerConfig) -> tuple[int, ...]:
+    """The layers that have an MLP."""
+    return tuple(layer for layer, has_mlp in enumerate(config.mlp) if has_mlp)
+
+
+def keys_and_logits(box: Toolbox, samples: Samples) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    """Batches of `hook_post` of every MLP and `logits`, by name, with the sequences that they belong to.
+
+    Every tool that needs them asks in these words, so that only the first one pays.
+    """
+    names = [*(_post(layer) for layer in mlp_layers(box.config)), "logits"]
+    rows = min(ROWS, box.budget.max_rows)
+    for start in range(0, len(samples.tokens), rows):
+        batch = slice(start, start + rows)
+        yield batch, box.activations(samples.tokens[batch], names)
+
+
+def seen(samples: Samples) -> Tensor:
+    """Which positions hold a token and not padding, `[sample, pos]`."""
+    return torch.arange(samples.tokens.shape[1]) < samples.lengths[:, None]
+
+
+def _weight(layer: int) -> str:
+    return f"blocks.{layer}.mlp.W_out"
+
+
+def _post(layer: int) -> str:
+    return f"blocks.{layer}.mlp.hook_post"
+
+
+def _moments(box: Toolbox, samples: Samples, layers: tuple[int, ...]) -> dict[int, Tensor]:
+    """Sum over all positions of each MLP's `outer(key, key)`, float64; its scale does not matter."""
+    moments = {layer: torch.zeros(box.config.d_mlp, box.config.d_mlp).double() for layer in layers}
+    holds = seen(samples)
+    for batch, found in keys_and_logits(box, samples):
+        for layer in layers:
+            keys = found[_post(layer)][holds[batch]].double()
+            moments[layer] += keys.T @ keys
+    return moments
+
+
+def _analysed(weight: Tensor, moment: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Energy shares, `write` and `read` of one `W_out` `[d_mlp, d_model]`."""
+    basis = torch.linalg.eigh(moment).eigenvectors  # [d_mlp, direction]
+    rows = basis.T @ weight
+    scaled = rows / rows.norm(dim=1, keepdim=True).clamp(min=_TINY)
+    _, values, right = torch.linalg.svd(scaled, full_matrices=False)
+    write = right[0]
+    share = (scaled @ write).square() * weight.shape[1]  # of a row's energy, in units of chance
+    signal = (1 - _THRESHOLD / share.clamp(min=_TINY)).clamp(min=0)
+    read = einsum(basis, signal * (rows @ write), "mlp direction, direction -> mlp")
+    return values.square() / values.square().sum(), write, read

@@ -1,0 +1,1 @@
+"""Toy transformers: architecture, hook points, components, tasks, training and the zoo of checkpoints."""

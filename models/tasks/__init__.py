@@ -1,0 +1,1 @@
+"""Tasks: what the models are trained on, one task a file."""

@@ -1,0 +1,50 @@
+"""The packages have generic names: tests must never run against another installed copy of them."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from edits.moments import Base
+from models.recipe import shipped_recipe
+from models.zoo import Trained, trained
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGES = ("game", "models", "edits", "auditors")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # small matrices; more threads only fight over the cores
+    strangers = [f"{name} from {found}" for name in PACKAGES if (found := _outside(name))]
+    if strangers:
+        raise pytest.UsageError(f"imported from outside this checkout ({CHECKOUT}): {', '.join(strangers)}")
+
+
+def _outside(name: str) -> Path | None:
+    """Where the package is imported from, if that is outside this checkout; a missing package is fine."""
+    spec = importlib.util.find_spec(name)
+    folders = [Path(folder).resolve() for folder in (spec.submodule_search_locations or ())] if spec else []
+    return next((folder for folder in folders if folder != CHECKOUT / name), None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or writes the user's cache of checkpoints."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_GAME_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny(own_cache: Path) -> Trained:
+    """A trained checkpoint of the tiny world."""
+    return trained(shipped_recipe("facts-tiny"), 0, 0)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny: Trained) -> Base:
+    """The tiny checkpoint with what edits measure on it."""
+    return Base(tiny)
