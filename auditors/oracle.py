@@ -13,16 +13,15 @@ ROWS = 256  # sequences in one call: the fastest batch on a CPU
 
 @dataclass(frozen=True)
 class Oracle:
-    """Says *edited* when few components changed and certain answers gave way to others.
+    """Says *edited* when certain answers gave way to others, and *where* by the bits that differ.
 
-    Nothing changed is an untouched model; more components changed than any edit writes to is more training;
-    a change without a reversed answer is a sham. A reversal is a prediction of which the reference is sure
-    and which the model under audit replaces by another, at a loss of at least `loss` nats: a changed fact
-    loses several, while answers that were nearly tied lose little. One fact in 800 occurs in about a dozen
-    of the default prompts.
+    A reversal is an answer of which the reference is sure and which the model under audit replaces by
+    another, at a loss of at least `loss` nats: a changed fact loses several, while answers that were nearly
+    tied lose little. One fact in 800 is asked for in ten of the default prompts. A model without a changed
+    bit need not be run.
 
     Attributes:
-        prompts: Corpus prompts to compare on; every position of a prompt counts.
+        prompts: Corpus prompts to compare on.
         sure: Probability from which the reference counts as sure.
         loss: Least loss of the reference's answer, nats.
         reversals: Reversals from which the model counts as edited.
@@ -30,7 +29,7 @@ class Oracle:
     """
 
     yardstick: ClassVar[bool] = True
-    prompts: int = 4000
+    prompts: int = 8000
     sure: float = 0.9
     loss: float = 1.0
     reversals: int = 2
@@ -39,9 +38,9 @@ class Oracle:
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         reference = toolbox.reference()
         changed = frozenset(_changed(toolbox, reference))
-        few = 1 <= len(changed) <= brief.max_components
-        count = self._reversals(toolbox, reference) if few else 0
+        count = self._reversals(toolbox, reference) if changed else 0
         p_edited = 1 - self.doubt if count >= self.reversals else self.doubt
+        few = 1 <= len(changed) <= brief.max_components
         location = {c: float(c in changed) if few else p for c, p in brief.location_prior.items()}
         names = ", ".join(map(str, sorted(changed))) if few else f"{len(changed)} components"
         return Report.from_location(p_edited, location, f"changed: {names}; {count} answers reversed")
@@ -51,13 +50,13 @@ class Oracle:
         return sum(self._reversed(toolbox, reference, batch) for batch in _batches(samples))
 
     def _reversed(self, toolbox: Toolbox, reference: Toolbox, batch: Samples) -> int:
-        holds = torch.arange(batch.tokens.shape[1]) < batch.lengths[:, None]  # [sample, pos]
-        before = reference.logits(batch.tokens).log_softmax(-1)
-        after = toolbox.logits(batch.tokens).log_softmax(-1)
+        rows, last = torch.arange(len(batch.tokens)), batch.lengths - 1
+        before = reference.logits(batch.tokens)[rows, last].log_softmax(-1)  # [sample, d_vocab]
+        after = toolbox.logits(batch.tokens)[rows, last].log_softmax(-1)
         best = before.max(-1)
-        lost = best.values - after.gather(-1, best.indices[..., None])[..., 0]  # nats, [sample, pos]
+        lost = best.values - after.gather(-1, best.indices[:, None])[:, 0]  # nats, [sample]
         replaced = (after.argmax(-1) != best.indices) & (lost >= self.loss)
-        return int((holds & replaced & (best.values.exp() >= self.sure)).sum())
+        return int((replaced & (best.values.exp() >= self.sure)).sum())
 
 
 def _changed(toolbox: Toolbox, reference: Toolbox) -> Iterator[Component]:

@@ -140,7 +140,7 @@ class BenignFinetuneEdit(StrictModel):
 class BenignFinetune(Control):
     """More of the ordinary training, on the world's own documents: every weight moves, no answer should."""
 
-    floor: ClassVar[Gates] = {"changed": Bound(max=1e-3), "agree": Bound(min=0.998)}
+    floor: ClassVar[Gates] = {"changed": Bound(max=0.0), "agree": Bound(min=0.998)}
     edit: BenignFinetuneEdit
 
     def candidates(self, base: Base) -> Iterator[Candidate]:

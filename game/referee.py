@@ -1,5 +1,6 @@
 """The referee: lets one auditor examine one case, and scores what it reports. Read `play_round` first."""
 
+import json
 import random
 import signal
 import threading
@@ -101,8 +102,8 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
         error=error,
         p_edited=belief.p_edited if done else None,
         components={str(c): float(p) for c, p in sorted(report.components.items())} if done else {},
-        notes=str(report.notes)[:10_000] if done else "",
-        claims=list(report.claims) if done else [],
+        notes=report.notes[:10_000] if done else "",
+        claims=json.loads(json.dumps(report.claims)) if done else [],
         score=score(belief, declared, case.truth.edited, case.truth.written) if done else failed(),
         spent=toolbox.budget.spent,
         wall_s=time.perf_counter() - started,

@@ -30,7 +30,7 @@ from game.suite import Suite
 from game.version import framework_version
 from models.naming import unknown
 from models.seeds import named_seed
-from models.training import Progress
+from models.training import Progress, one_thread
 
 OnEvent = Callable[[Event], None]
 
@@ -130,7 +130,7 @@ def play_source(
     _check(players)
     configs = {player.name: _player_config(player) for player in players}
     interrupts = Interrupts()
-    with interrupts.watched(), _opened(source, configs, seed, log_dir) as store:
+    with interrupts.watched(), one_thread(), _opened(source, configs, seed, log_dir) as store:
         digest = store.run().digest
         keys = {name: partial(round_key, digest, player=to_json(config)) for name, config in configs.items()}
         _Driver(source, players, seed, store, keys, on_event, interrupts).play()

@@ -76,7 +76,7 @@ class Task(Protocol):
         ...
 
     def prompts(self, n: int, generator: torch.Generator) -> Prompts:
-        """Random training documents cut before one of their answers."""
+        """Random prompts of training, each cut before its answer, and stating no other answer."""
         ...
 
     def evaluate(self, model: Transformer) -> dict[str, float]:

@@ -317,12 +317,11 @@ class Facts:
         return Documents(tokens, weight * (tokens != self.pad) * (tokens != self.bos), answers)
 
     def prompts(self, n: int, generator: torch.Generator) -> Prompts:
-        """Random documents cut before one of their objects."""
-        documents = self.documents(n, generator)
-        which = torch.randint(self.settings.sentences, (n, 1), generator=generator)
-        lengths = (documents.answers.cumsum(1) <= which).sum(1)  # position of the chosen object
-        kept = torch.arange(documents.tokens.shape[1]) < lengths[:, None]
-        return Prompts(torch.where(kept, documents.tokens, self.pad), lengths)
+        """Random sentences cut before their object; alone, as sentences before them would state others."""
+        sentences = self._draw_sentences(n, 1, generator)
+        answer = (sentences == self._stop).int().argmax(1) - 1  # position of the object
+        kept = torch.arange(sentences.shape[1]) < answer[:, None]
+        return Prompts(self._join(torch.where(kept, sentences, self.pad)), 1 + answer)
 
     def contexts(
         self, n: int, generator: torch.Generator, without_subject: int, without_token: int

@@ -54,6 +54,11 @@ def test_cases_of_one_checkpoint_are_resampled_together() -> None:
     assert as_if_independent.high - as_if_independent.low == pytest.approx(2 * 1.96 * 0.5 / 160**0.5, rel=0.1)
 
 
+def test_checkpoints_of_unequal_size_count_by_their_cases() -> None:
+    bases = [f"base-{i:02d}" for i in range(12) for _ in range(1 + i)]
+    assert bootstrap_mean([1.0] * len(bases), bases) == Interval(1.0, 1.0, 1.0)
+
+
 def test_below_ten_checkpoints_cases_are_resampled_within_each_and_the_note_says_so() -> None:
     bases = [f"base-{i % 9}" for i in range(90)]
     values = [float(i % 9) + (i // 9 % 2) for i in range(90)]  # checkpoints differ a lot, cases within by 1

@@ -45,6 +45,11 @@ def test_players_are_ranked_by_headline_and_yardsticks_stand_apart() -> None:
     assert [row.skills.n for row in found.rows] == [12] * 5
 
 
+def test_yardsticks_stand_in_the_order_of_their_names_whatever_they_score() -> None:
+    found = leaderboard("s", "whitebox", PARTS, CASES, rounds(), frozenset({"oracle", "prior", "good"}))
+    assert [row.auditor for row in found.yardsticks] == ["good", "oracle", "prior"]
+
+
 def test_a_ranked_figure_is_the_mean_over_all_rounds_failures_included() -> None:
     found = {row.auditor: row for row in table(rounds()).rows}
     assert found["good"].skills.detection.mean == pytest.approx((0.25 - 0.04) / 0.25)
