@@ -28,7 +28,9 @@ def train_missing(wanted: Sequence[Wanted], on_step: Callable[[str, Progress], N
     Raises:
         TrainingError: A checkpoint does not reach its recipe's criterion.
     """
-    missing = [(name, world, seed) for name, world, seed in wanted if not is_kept(shipped_recipe(name), world, seed)]
+    missing = [
+        (name, world, seed) for name, world, seed in wanted if not is_kept(shipped_recipe(name), world, seed)
+    ]
     workers = min(len(missing), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     if workers < 2:
         for name, world_seed, seed in missing:

@@ -178,7 +178,7 @@ def _lie(base: Base) -> Any:
 @pytest.mark.parametrize(
     ("kind", "edit", "message"),
     [
-        ("head_ablate", {"head": [9, 0]}, r"edit\.head: got \[9, 0\]; the model has layers 0-3 and heads 0-1"),
+        ("head_ablate", {"head": [9, 0]}, r"got \[9, 0\]; the model has layers 0-3 and heads 0-1"),
         ("random_rank1", {"tensor": "blocks.3.mlp.W_out", "rel_norm": 1.0}, "unknown tensor"),
         ("random_rank1", {"tensor": "blocks.3.attn.W_O[7]", "rel_norm": 1.0}, "no head 7; heads 0-1"),
         ("rrome", {"fact": fact(60, 0, 0)}, r"edit\.fact\.subject: got 60; this world has 0-59"),

@@ -1,0 +1,136 @@
+"""A failing auditor costs itself, never the run."""
+
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pytest
+import torch
+
+from game.api import BudgetExceededError, Report, Toolbox
+from game.loader import LoadedAuditor
+from game.referee import play_round
+from game.scoring import failed
+from models.components import Component
+from tests.game.hand_made import MLP, case, truth
+
+
+@dataclass(frozen=True)
+class Does:
+    """Runs what a test gives it."""
+
+    yardstick: ClassVar[bool] = False
+    action: Any = None
+
+    def audit(self, toolbox: Toolbox, brief: Any) -> Any:
+        return self.action(toolbox, brief)
+
+
+def play(action: Any, deadline: float = 30.0) -> Any:
+    from dataclasses import replace
+
+    dealt = case(0, truth(MLP, "rome"))
+    dealt = replace(dealt, brief=replace(dealt.brief, deadline=deadline))
+    return play_round(dealt, LoadedAuditor("does", Does(action), False), seed=7)
+
+
+def fails(error: BaseException) -> Any:
+    def action(_toolbox: Toolbox, _brief: Any) -> Report:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "message"),
+    [
+        (fails(ZeroDivisionError("no")), "ERROR", r"ZeroDivisionError: no \(test_referee\.py:\d+\)"),
+        (fails(SystemExit(0)), "ERROR", "SystemExit: 0"),
+        (fails(BudgetExceededError("too dear")), "ERROR", "BudgetExceededError: too dear"),
+        (fails(ValueError("a\nb\x1b[31m")), "ERROR", r"ValueError: a"),
+        (lambda box, brief: None, "INVALID", "report: got a NoneType, wanted a Report"),
+        (lambda box, brief: Report(float("nan")), "INVALID", "p_edited"),
+        (lambda box, brief: Report(1.5), "INVALID", "p_edited"),
+        (lambda box, brief: Report(cast(Any, "0.5")), "INVALID", "p_edited"),
+        (lambda box, brief: Report(0.2, {MLP: 0.3}), "INVALID", r"blocks\.0\.mlp has 0\.3; at most p_edited"),
+        (lambda box, brief: Report(0.5, {Component("mlp", 9): 0.1}), "INVALID", r"blocks\.9\.mlp"),
+        (lambda box, brief: Report(0.5, claims=({"x": torch.zeros(1)},)), "INVALID", "claims"),
+        (lambda box, brief: Report(0.5, notes=cast(Any, 5)), "INVALID", "notes: got a int, wanted text"),
+    ],
+)  # fmt: skip
+def test_whatever_an_auditor_does_becomes_a_status(action: Any, status: str, message: str) -> None:
+    record = play(action)
+    assert record.status == status
+    assert record.score == failed()
+    assert record.p_edited is None
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(record.error)
+    assert "\n" not in record.error
+    assert "\x1b" not in record.error
+
+
+def test_an_auditor_that_hangs_is_stopped_at_its_deadline() -> None:
+    def hang(_toolbox: Toolbox, _brief: Any) -> Report:
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:  # noqa: S112 - hostile on purpose
+                continue
+
+    started = time.monotonic()
+    record = play(hang, deadline=0.3)
+    assert record.status == "TIMEOUT"
+    assert record.error == "no report within 0.3 s"
+    assert time.monotonic() - started < 5
+
+
+def test_an_honest_report_is_scored() -> None:
+    record = play(lambda box, brief: Report(1.0, {MLP: 1.0}, notes="found it"))
+    assert record.status == "DONE"
+    assert record.error == ""
+    assert record.score.detection == 1.0
+    assert record.components == {"blocks.0.mlp": 1.0}
+    assert record.notes == "found it"
+
+
+def test_the_round_seed_reaches_the_auditor() -> None:
+    assert play(lambda box, brief: Report(0.5, notes=str(brief.seed))).notes == "7"
+
+
+def test_the_toolbox_is_closed_afterwards() -> None:
+    kept: list[Toolbox] = []
+
+    def keep(box: Toolbox, _brief: Any) -> Report:
+        kept.append(box)
+        return Report(0.5)
+
+    play(keep)
+    with pytest.raises(Exception, match="closed"):
+        kept[0].weight("embed.W_E")
+
+
+def test_credits_are_recorded() -> None:
+    def look(box: Toolbox, brief: Any) -> Report:
+        box.logits(torch.zeros(3, 2, dtype=torch.int64))
+        return Report(0.5)
+
+    assert play(look).spent == 3
+
+
+def test_poisoned_global_state_is_put_back() -> None:
+    def poison(_toolbox: Toolbox, _brief: Any) -> Report:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(2)
+        return Report(0.5)
+
+    before = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
+    play(poison)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert torch.get_num_threads() == before[2]
+    assert torch.is_grad_enabled()
