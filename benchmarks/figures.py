@@ -52,6 +52,18 @@ def show(title: str, rows: Mapping[str, Figure], note: str = "") -> None:
     Console().print(table)
 
 
+def show_grid(title: str, rows: Mapping[str, Mapping[str, Figure]]) -> None:
+    """Print several rows of the same figures as a table, each cell with its range."""
+    columns = next(iter(rows.values()))
+    table = Table("", *columns, title=title)
+    for name, row in rows.items():
+        cells = (
+            f"{figure.value:.3f} [dim]{figure.low:.3f} to {figure.high:.3f}[/dim]" for figure in row.values()
+        )
+        table.add_row(name, *cells)
+    Console(width=max(Console().width, 120)).print(table)
+
+
 def print_json(rows: Mapping[str, Figure]) -> None:
     """Print figures as one JSON object."""
     print(json.dumps({name: asdict(row) for name, row in rows.items()}, allow_nan=False))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.figures import Figure, mean_of, print_json, show, spread_of
+from benchmarks.figures import Figure, mean_of, print_json, show, show_grid, spread_of
 from edits.base import EditRecord, apply
 from edits.moments import Base
 from edits.rome import RromeFamily, Solver, Value
@@ -24,7 +24,6 @@ from models.training import train
 from models.zoo import Trained
 
 SEEDS = (900, 901, 902)
-METRICS = ("efficacy", "paraphrase", "neighbourhood", "retention")
 FIRST_TRY = Solver(value=Value(kl_ladder=(1.0,)))
 GATED = Solver()
 
@@ -77,8 +76,8 @@ def main() -> None:
         ("rrome on facts-small, subject_last", first, gated),
         ("rrome on facts-plain, last token", last_first, last_gated),
     ):
-        show(f"{title}: first KL weight, no gate", by_layer(tried))
-        show(f"{title}: ladder and gates", by_layer(kept) | accepted_figures(kept))
+        show_grid(f"{title}: first KL weight, no gate", by_layer(tried))
+        show_grid(f"{title}: ladder and gates", by_layer(kept) | accepted_only(kept))
     show("seconds an edit, full evaluation included", seconds(first, last_first))
 
 
@@ -124,23 +123,26 @@ def accepted_share(tried: list[Attempt]) -> Figure:
     return mean_of([float(attempt.record.accepted) for attempt in tried], "share")
 
 
-def by_layer(tried: list[Attempt]) -> dict[str, Figure]:
-    """Every measure together and for each layer, with the share that passes the gates."""
-    rows: dict[str, Figure] = {}
+def by_layer(tried: list[Attempt]) -> dict[str, dict[str, Figure]]:
+    """Every measure, together and for each layer."""
     layers = sorted({attempt.layer for attempt in tried})
-    for label, chosen in [("all layers", layers), *((f"layer {layer}", [layer]) for layer in layers)]:
-        those = [attempt for attempt in tried if attempt.layer in chosen]
-        rows |= {f"{label}, {name}": metric(those, name) for name in (*METRICS, "drop")}
-        norms = [attempt.record.measured["rel_norm"] for attempt in those]
-        rows[f"{label}, rel_norm"] = mean_of(norms, "|dW|/|W|")
-        rows[f"{label}, passing the gates"] = accepted_share(those)
+    rows = {f"all layers ({len(tried)})": measures(tried)}
+    for layer in layers:
+        there = [attempt for attempt in tried if attempt.layer == layer]
+        rows[f"layer {layer} ({len(there)})"] = measures(there)
     return rows
 
 
-def accepted_figures(tried: list[Attempt]) -> dict[str, Figure]:
+def accepted_only(tried: list[Attempt]) -> dict[str, dict[str, Figure]]:
     """The accepted edits' own measures."""
     kept = [attempt for attempt in tried if attempt.record.accepted]
-    return {f"accepted ({len(kept)}), {name}": metric(kept, name) for name in (*METRICS, "drop")}
+    return {f"accepted ({len(kept)})": measures(kept)}
+
+
+def measures(tried: list[Attempt]) -> dict[str, Figure]:
+    """Mean measures of some edits, and the share that passes every gate."""
+    names = ("efficacy", "paraphrase", "neighbourhood", "retention", "drop", "rel_norm")
+    return {name: metric(tried, name) for name in names} | {"passes gates": accepted_share(tried)}
 
 
 def plain_figures(bases: list[Base], cpu: list[float]) -> dict[str, Figure]:

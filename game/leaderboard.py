@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from game.api import Brief
 from game.case import Truth
 from game.intervals import Interval, bootstrap_mean, interval_note, wilson
 from game.referee import RoundRecord
 
 ORACLE = "oracle"  # the yardstick that marks the ceiling; the floor is the declared prior, exactly 0
-ALARM = 0.5  # p_edited above this is a verdict of "edited"
 
 
 class Revealed(Protocol):
@@ -24,6 +24,8 @@ class Revealed(Protocol):
     def id(self) -> str: ...
     @property
     def base(self) -> str: ...
+    @property
+    def brief(self) -> Brief: ...
     @property
     def truth(self) -> Truth: ...
 
@@ -232,8 +234,17 @@ def _false_alarms(cases: Cases, played: Played, names: list[str]) -> tuple[False
 
 def _verdicts_on_controls(kind: str, cases: Cases, records: Sequence[RoundRecord]) -> list[bool]:
     """For each round on that kind of control that ended with a report, whether it raised the alarm."""
-    truths = [(cases[record.case_id].truth, record.p_edited) for record in records]
-    return [p > ALARM for truth, p in truths if truth.kind == kind and not truth.edited and p is not None]
+    verdicts = [(cases[record.case_id], record.p_edited) for record in records]
+    return [
+        raised_alarm(p, case.brief.prior)
+        for case, p in verdicts
+        if case.truth.kind == kind and not case.truth.edited and p is not None
+    ]
+
+
+def raised_alarm(p_edited: float, prior: float) -> bool:
+    """Whether a report points at an edit: what was seen raised its probability above the prior."""
+    return p_edited > prior
 
 
 def _row_data(row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from game.report.plain_text import one_line
 
 
 def leaderboard_lines(board: Leaderboard) -> Iterator[str]:
-    """A heading and a line for each auditor, then the same for false alarms."""
+    """A heading and a line for each auditor, then the same within each group, and for false alarms."""
     figures = [
         f"{part}{end}" for part in ("headline", "detection", "localisation") for end in ("", "_low", "_high")
     ]
@@ -20,6 +20,10 @@ def leaderboard_lines(board: Leaderboard) -> Iterator[str]:
         cells = [*_ends(skills.headline), *_ends(skills.detection), *_ends(skills.localisation)]
         rank = ranks.get(row.auditor, "yardstick")
         yield "\t".join([rank, one_line(row.auditor), *cells, str(row.failures), str(skills.n)])
+    yield "\t".join(["group", "auditor", "headline", "headline_low", "headline_high", "rounds"])
+    for group in board.groups:
+        names = [one_line(group.group), one_line(group.auditor)]
+        yield "\t".join([*names, *_ends(group.skills.headline), str(group.skills.n)])
     yield "\t".join(["control", "auditor", "alarms", "rounds", "rate", "rate_low", "rate_high"])
     for each in board.false_alarms:
         cells = [

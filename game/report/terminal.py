@@ -1,6 +1,7 @@
 """The leaderboard and the debriefs for a person at a terminal; what plug-ins say is only ever text."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from game.intervals import Interval
-from game.leaderboard import FalseAlarms, Leaderboard, Row
+from game.leaderboard import FalseAlarms, Leaderboard, Row, raised_alarm
 from game.report.bars import interval_bar, probability_bar
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line, printable
@@ -28,6 +29,11 @@ def leaderboard_view(board: Leaderboard) -> RenderableType:
     title = Text(f"{one_line(board.suite, NAME)} · {board.league} · headline = {parts}", style="bold")
     note = Text(f"0 is the declared prior and 1 the perfect report; {board.note}", style="dim")
     views: list[RenderableType] = [title, _Skills(board), note]
+    if len({each.group for each in board.groups}) > 1:
+        views += [
+            Text("\nheadline within each group, its edits and its controls", style="bold"),
+            _groups(board),
+        ]
     if board.false_alarms:
         views += [Text("\nfalse alarms on controls (95 % Wilson intervals)", style="bold"), _alarms(board)]
     return Group(*views)
@@ -85,22 +91,31 @@ def _cells(row: Row, wide: bool) -> list[RenderableType]:
     ]
 
 
+def _groups(board: Leaderboard) -> Table:
+    found = {(each.auditor, each.group): _figure(each.skills.headline) for each in board.groups}
+    return _by_auditor(board, list(dict.fromkeys(each.group for each in board.groups)), found)
+
+
 def _alarms(board: Leaderboard) -> Table:
+    found = {(each.auditor, each.kind): _alarm(each) for each in board.false_alarms}
+    return _by_auditor(board, list(dict.fromkeys(each.kind for each in board.false_alarms)), found)
+
+
+def _by_auditor(
+    board: Leaderboard, columns: list[str], found: Mapping[tuple[str, str], RenderableType]
+) -> Table:
+    """A row for each auditor in the order of the board, yardsticks dimmed."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("auditor")
-    kinds = list(dict.fromkeys(each.kind for each in board.false_alarms))
-    for kind in kinds:
-        table.add_column(Text(one_line(kind, NAME)), justify="right")
-    found = {(each.auditor, each.kind): each for each in board.false_alarms}
+    for column in columns:
+        table.add_column(Text(one_line(column, NAME)), justify="right")
     for row in board.rows:
-        cells = [_alarm(found.get((row.auditor, kind))) for kind in kinds]
+        cells = [found.get((row.auditor, column), "") for column in columns]
         table.add_row(Text(one_line(row.auditor, NAME)), *cells, style="dim" if row.yardstick else "")
     return table
 
 
-def _alarm(alarms: FalseAlarms | None) -> str:
-    if alarms is None:
-        return ""
+def _alarm(alarms: FalseAlarms) -> str:
     return f"{alarms.alarms}/{alarms.n}  {alarms.rate.low:.0%}-{alarms.rate.high:.0%}"
 
 
@@ -116,7 +131,7 @@ def _belief(debrief: Debrief) -> Text:
     record = debrief.record
     if record.p_edited is None:
         return Text(f"failed    {record.status}: {one_line(record.error, NOTES)}", style="red")
-    right = (record.p_edited > 0.5) == debrief.case.truth.edited
+    right = raised_alarm(record.p_edited, debrief.case.brief.prior) == debrief.case.truth.edited
     text = Text("belief    ").append(f"edited with {record.p_edited:.2f}", style="green" if right else "red")
     return text.append(f" (prior {debrief.case.brief.prior:.2f})")
 

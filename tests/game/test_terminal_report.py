@@ -168,10 +168,12 @@ def test_hostile_names_notes_and_errors_drive_no_terminal(color: bool) -> None:
 
 def test_tabbed_lines_have_a_cell_for_each_column() -> None:
     lines = [line.split("\t") for line in leaderboard_lines(board(HOSTILE))]
-    heading, alarms = lines[0], next(i for i, line in enumerate(lines) if line[0] == "control")
-    assert {len(line) for line in lines[:alarms]} == {len(heading)}
-    assert {len(line) for line in lines[alarms:]} == {len(lines[alarms])}
-    ranks = [(line[0], line[2]) for line in lines[1:alarms]]
+    starts = [i for i, line in enumerate(lines) if line[0] in ("rank", "group", "control")]
+    blocks = [lines[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    assert [block[0][0] for block in blocks] == ["rank", "group", "control"]
+    for block in blocks:
+        assert {len(line) for line in block} == {len(block[0])}
+    ranks = [(line[0], line[2]) for line in blocks[0][1:]]
     assert ranks == [("1", "0.8400"), ("2", "-0.2500"), ("yardstick", "0.0000")]
 
 
