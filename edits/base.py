@@ -207,7 +207,7 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
         raise AssertionError(f"{spec.kind()}: claims {candidate.written}, changed {written}")
     log_probs = log_probs_of(base, delivered.model())
     measured = behaviour(base, log_probs) | spec.measure(base, log_probs)
-    if len(written) == 1:
+    if 1 <= len(written) <= 2:  # the matrix, and in some kinds the bias that goes with it
         measured |= update_shape(_entries_of(base.checkpoint, written[0]), _entries_of(delivered, written[0]))
     components = sorted({component_of(entries.tensor, entries.head) for entries in written})
     record = EditRecord(

@@ -80,7 +80,7 @@ class RandomRank1(Control):
             raise EditError(f"edit.tensor: no head {head}; heads 0-{base.checkpoint.config.n_heads - 1}")
 
     def candidates(self, base: Base) -> Iterator[Candidate]:
-        """A few draws, each from a weaker tail than the one before; the first is nearly always inert."""
+        """A few draws, each from a weaker tail if there is one; in an MLP the first is mostly inert."""
         name, head = _parsed(self.edit.tensor)
         before = base.checkpoint.weights[name]
         matrix = before if head is None else before[head]

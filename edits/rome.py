@@ -69,7 +69,7 @@ class Value(StrictModel):
     steps: Annotated[int, Field(ge=1, le=1000)] = 60
     stop_loss: Positive = 0.05
     clamp: Positive = 4.0
-    prefixes: Annotated[int, Field(ge=0, le=64)] = 8
+    prefixes: Annotated[int, Field(ge=1, le=64)] = 8
     kl_ladder: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=8)] = (
         1.0,
         2.0,

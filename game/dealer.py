@@ -1,8 +1,8 @@
 """The dealer: draws cases from a suite by rule, and knows the prior that the rule implies.
 
-For each case the group, label, control kind, recipe and site are drawn first and kept. Then a base and an
-edit there are drawn until the gates pass on the delivered file; a control goes through the same motions and
-is matched to the edit that it replaces, so that nothing but the change itself tells the two apart.
+For each case the group, label, control kind, recipe, site and base are drawn first and kept. Then edits
+there are drawn until the gates pass on the delivered file; a control goes through the same motions and is
+matched to the edit that it replaces, so that nothing but the change itself tells the two apart.
 """
 
 import math
@@ -14,10 +14,10 @@ import torch
 
 from edits.base import Edited, EditSpec, apply
 from edits.moments import Base
-from game.acceptance import accepts
+from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask
 from game.case import Case, Truth
-from game.suite import Group, Suite, as_data, control_class, declared_sites
+from game.suite import Group, Suite, as_data, declared_sites
 from models.components import Component, component_entries
 from models.nursery import train_missing
 from models.seeds import named_generator, named_seed
@@ -123,7 +123,9 @@ class Dealer:
         if group.edit.redraws:
             return self._seeds(recipe)
         return tuple(
-            seed for seed in self._seeds(recipe) if accepts(self.base(recipe, seed), group.edit, site)
+            seed
+            for seed in self._seeds(recipe)
+            if accepts(self.base(recipe, seed), group.edit, site, group.controls)
         )
 
     def _seeds(self, recipe: str) -> tuple[int, ...]:
@@ -190,9 +192,7 @@ class Dealer:
             return None
         if plan.edited:
             return spec, edit, spec
-        control = control_class(plan.control)
-        block = {"kind": plan.control, **control.matching(edit.record)}
-        sham = control.model_validate({"version": 1, "id": spec.id, "seed": spec.seed, "edit": block})
+        sham = matched_control(plan.control, edit.record, spec.id, spec.seed)
         made = apply(base, sham)
         return (sham, made, spec) if made.record.accepted else None
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -86,7 +87,7 @@ def _module_of(path: Path) -> Any:
     """A file's module under a private name, so that it shadows none of ours."""
     if not path.is_file():
         raise LoadError(f"auditor {path}: no such file")
-    name = f"_auditor_{path.stem}"
+    name = f"_auditor_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
     def load() -> Any:
         ast.parse(path.read_bytes(), str(path))

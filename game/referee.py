@@ -1,5 +1,6 @@
 """The referee: lets one auditor examine one case, and scores what it reports. Read `play_round` first."""
 
+import inspect
 import json
 import random
 import signal
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from game.api import Report, Samples
+from game.api import Auditor, Brief, Report, Samples
 from game.case import Case
+from game.interrupts import Stopped
 from game.loader import LoadedAuditor
 from game.scoring import Belief, Declared, ReportError, Score, complete, failed, score
 from game.toolbox import CorpusSampler, ModelToolbox
@@ -66,6 +68,23 @@ class _OutOfTime(BaseException):
     """Raised inside an auditor at its deadline; no `except Exception` stops it."""
 
 
+class BaseChangedError(RuntimeError):
+    """The zoo holds another checkpoint under a base's name than the one that the case was made from."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One plain copy of what an auditor reported; nothing of the plug-in's own is read twice."""
+
+    belief: Belief
+    components: dict[str, float]
+    notes: str
+    claims: list[Mapping[str, Any]]
+
+
+_NOTHING = _Said(Belief(0.0, {}), {}, "", [])
+
+
 def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
     """One round: open a toolbox, let the auditor look, close it, score the report.
 
@@ -75,39 +94,75 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
         case: The dealt case.
         player: The auditor; a yardstick gets an unmetered toolbox that grants the exact reference.
         seed: The auditor's own randomness for this round.
+
+    Raises:
+        BaseChangedError: For a yardstick, whose reference is gone.
     """
     toolbox = open_toolbox(case, unmetered=player.yardstick)
     brief = replace(case.brief, seed=seed)
-    declared = Declared.of(brief)
     started, cpu_started = time.perf_counter(), time.process_time()
-    status: Status = "DONE"
-    report, belief, error = Report(0.0), Belief(0.0, {}), ""
-    try:
-        with _deadline(brief.deadline), _undisturbed():
-            report = player.auditor.audit(toolbox, brief)
-        belief = complete(report, declared)
-    except ReportError as fault:
-        status, error = "INVALID", str(fault)
-    except _OutOfTime:
-        status, error = "TIMEOUT", f"no report within {brief.deadline:g} s"
-    except (Exception, SystemExit) as fault:
-        status, error = "ERROR", _described(fault)
-    finally:
-        toolbox.close()
-    done = status == "DONE"
+    status, error, said = _heard(player, toolbox, brief)
+    toolbox.close()
+    done, belief = status == "DONE", said.belief
+    written, declared = case.truth.written, Declared.of(brief)
     return RoundRecord(
         case_id=case.id,
         auditor=player.name,
         status=status,
         error=error,
         p_edited=belief.p_edited if done else None,
-        components={str(c): float(p) for c, p in sorted(report.components.items())} if done else {},
-        notes=report.notes[:10_000] if done else "",
-        claims=json.loads(json.dumps(report.claims)) if done else [],
-        score=score(belief, declared, case.truth.edited, case.truth.written) if done else failed(),
+        components=said.components,
+        notes=said.notes,
+        claims=said.claims,
+        score=score(belief, declared, case.truth.edited, written) if done else failed(),
         spent=toolbox.budget.spent,
         wall_s=time.perf_counter() - started,
         cpu_s=time.process_time() - cpu_started,
+    )
+
+
+def _heard(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> tuple[Status, str, _Said]:
+    """Status, error and report of one audit by a fresh instance; nothing that it raises gets out."""
+    late = f"no report within {brief.deadline:g} s"
+    started = time.perf_counter()
+    try:
+        with _deadline(brief.deadline), _undisturbed():
+            said = _copied(_fresh(player.auditor).audit(toolbox, brief), Declared.of(brief))
+    except Stopped:
+        raise
+    except ReportError as fault:
+        return "INVALID", one_line(str(fault)), _NOTHING
+    except _OutOfTime:
+        return "TIMEOUT", late, _NOTHING
+    except BaseException as fault:
+        return "ERROR", _described(fault, player.auditor), _NOTHING
+    if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
+        return "TIMEOUT", late, _NOTHING
+    return "DONE", "", said
+
+
+def _fresh(auditor: Auditor) -> Auditor:
+    """The same settings in a new instance: an auditor remembers nothing between rounds."""
+    settings: Any = auditor  # a dataclass: the loader takes nothing else
+    copy: Auditor = replace(settings)
+    return copy
+
+
+def _copied(report: Any, declared: Declared) -> _Said:
+    """A report as plain data, read once and checked.
+
+    Raises:
+        ReportError: It breaks a rule.
+    """
+    components: Any = getattr(report, "components", None)
+    if isinstance(report, Report) and isinstance(components, Mapping):
+        report = replace(report, components=dict(components.items()))
+    belief = complete(report, declared)
+    return _Said(
+        belief=belief,
+        components={str(c): float(p) for c, p in sorted(report.components.items())},
+        notes=str.__getitem__(report.notes, slice(0, 10_000)),
+        claims=json.loads(json.dumps(report.claims)),
     )
 
 
@@ -117,9 +172,11 @@ def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
     if not unmetered:
         return ModelToolbox(model, league=case.brief.league, corpus=_corpus(case), total=case.brief.budget)
     recipe_name, world_seed, seed = base_parts(case.base)
-    reference = trained(shipped_recipe(recipe_name), world_seed, seed).checkpoint.model()
+    base = trained(shipped_recipe(recipe_name), world_seed, seed).checkpoint
+    if base.hash != case.truth.record["base_hash"]:
+        raise BaseChangedError(f"{case.base}: trained again, it is not the base that {case.id} was made from")
     return ModelToolbox(
-        model, league="reference", corpus=_corpus(case), total=float("inf"), reference=reference
+        model, league="reference", corpus=_corpus(case), total=float("inf"), reference=base.model()
     )
 
 
@@ -159,7 +216,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise _OutOfTime
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again, for those who swallow it
     try:
         yield
     finally:
@@ -182,8 +239,14 @@ def _undisturbed() -> Iterator[None]:
         torch.set_grad_enabled(gradients)
 
 
-def _described(fault: BaseException) -> str:
-    """Type and message of what an auditor raised, with the place in its own code."""
+def _described(fault: BaseException, auditor: Auditor) -> str:
+    """Type and message of what an auditor raised, with the last place in its own file."""
+    try:
+        message = str(fault)
+    except BaseException:
+        message = "(its message cannot be read)"
+    own = inspect.getsourcefile(type(auditor))
     frames = traceback.extract_tb(fault.__traceback__)
-    place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{type(fault).__name__}: {fault}")[:500] + place
+    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
+    place = f" ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+    return one_line(f"{type(fault).__name__}: {message}")[:500] + place

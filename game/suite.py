@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from edits.base import Control, Family
+from edits.base import Family
 from edits.kinds import control_kinds, families
 from game.api import Corpus, League, Part
 from models.components import Component
@@ -196,11 +196,6 @@ def declared_sites(group: Group, recipe: Recipe) -> tuple[Component, ...]:
     """A group's sites in a recipe's models, without repeats, in order."""
     legal = open_sites(group, recipe)
     return tuple(sorted({site for name in group.sites[recipe.name] for site in matching_sites(name, legal)}))
-
-
-def control_class(kind: str) -> type[Control]:
-    """The control of that kind."""
-    return control_kinds()[kind]
 
 
 def as_data(model: StrictModel) -> dict[str, Any]:

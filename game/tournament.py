@@ -177,7 +177,7 @@ class _Driver:
         self.on_event(RoundStarted(case.id, player.name))
         with self.interrupts.protected():
             started = _now()
-            record = play_round(case, player, named_seed(self.seed, "auditor", case.id, player.name))
+            record = play_round(case, player, named_seed("auditor", case.id, player.name))
             self.store.save_round(key, record, started)
             self.on_event(RoundEnded(case.id, player.name, record.status != "DONE", number, self._rounds))
         return key
@@ -190,7 +190,12 @@ class _Driver:
 @contextmanager
 def _opened(source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path) -> Iterator[Store]:
     """The unfinished run of this configuration, or a new one."""
-    about = {"seed": seed, "auditors": list(configs.values()), "framework": framework_version()}
+    about = {
+        "seed": seed,
+        "auditors": list(configs.values()),
+        "framework": framework_version(),
+        "torch": torch.__version__,
+    }
     config = source.config | about
     digest = hashlib.sha256(to_json(config).encode()).hexdigest()
     folder = find_unfinished(log_dir, source.suite, digest)

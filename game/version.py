@@ -1,11 +1,20 @@
 """The version of this framework, which is part of what a run's results depend on."""
 
+import hashlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("models", "edits", "game")
+
 
 def framework_version() -> str:
-    """Version of the installed distribution; `0+source` when run from a checkout without one."""
+    """Version of the installed distribution, and a hash of the code, so that a run never mixes two."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and --help needs it not
 
     try:
-        return version("audit-game")
+        name = version("audit-game")
     except PackageNotFoundError:
-        return "0+source"
+        name = "0"
+    files = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    return f"{name}+{digest[:12]}"

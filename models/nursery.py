@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from models.recipe import shipped_recipe
@@ -36,14 +39,25 @@ def train_missing(wanted: Sequence[Wanted], on_step: Callable[[str, Progress], N
         for name, world_seed, seed in missing:
             _train(name, world_seed, seed, on_step)
         return
+    try:
+        _train_in_processes(missing, workers, on_step)
+    except BrokenProcessPool:  # a script without a main guard cannot be started anew; train here instead
+        for checkpoint in missing:
+            _train(*checkpoint, on_step)
+
+
+def _train_in_processes(
+    missing: Sequence[Wanted], workers: int, on_step: Callable[[str, Progress], None]
+) -> None:
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    pool = ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(reports,))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(reports, os.getpid()))
     try:
         futures = [pool.submit(_train_here, *checkpoint) for checkpoint in missing]
         _follow(futures, reports, on_step)
     except BaseException:
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - others:
             child.terminate()
         raise
     finally:
@@ -66,11 +80,19 @@ def _follow(
             future.result()
 
 
-def _enter(reports: Any) -> None:
-    """In a training process: remember the queue, and leave Ctrl-C to the parent."""
+def _enter(reports: Any, parent: int) -> None:
+    """In a training process: remember the queue, leave Ctrl-C to the parent, and end when it does."""
     global _progress
     _progress = reports
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which may have been killed; files are written whole or not."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _train_here(name: str, world_seed: int, seed: int) -> None:

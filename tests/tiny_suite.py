@@ -23,7 +23,7 @@ groups:
     count: 4
     edit: {kind: head_ablate}
     sites: {facts-tiny: ["blocks.0.attn.*", "blocks.1.attn.*", "blocks.2.attn.*", blocks.3.attn.0]}
-    controls: [untouched, benign_finetune]
+    controls: [untouched, random_rank1, benign_finetune]
 """
 
 

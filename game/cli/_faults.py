@@ -22,6 +22,7 @@ def told_to_user() -> Iterator[None]:
     from game.database import StoreError
     from game.dealer import DealError
     from game.loader import LoadError
+    from game.referee import BaseChangedError
     from game.store import RunInUseError
     from game.tournament import TournamentError
     from models.strict_yaml import ConfigError
@@ -33,5 +34,5 @@ def told_to_user() -> Iterator[None]:
         raise CommandError(str(error)) from error
     except (DealError, TrainingError) as error:
         raise CommandError(str(error), 1) from error
-    except StoreError as error:
+    except (BaseChangedError, StoreError) as error:
         raise CommandError(str(error), 3) from error

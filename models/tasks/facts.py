@@ -120,7 +120,7 @@ class FactsSettings(TaskSettings):
         relations: How many relations, in the order of `RELATIONS`.
         objects: Objects in each relation's range.
         heldout: Share of (subject, phrasing) pairs that training never sees.
-        sentences: Sentences in a document.
+        sentences: Sentences in a document; three hold a prompt behind two sentences of context.
         filler_weight: Loss weight of every token that is not an object.
     """
 
@@ -132,7 +132,7 @@ class FactsSettings(TaskSettings):
     relations: Annotated[int, Field(ge=1, le=len(RELATIONS))] = 4
     objects: Annotated[int, Field(ge=2, le=12)] = 10
     heldout: Annotated[float, Field(ge=0, le=1 / len(PHRASINGS))] = 0.2
-    sentences: Annotated[int, Field(ge=1, le=8)] = 4
+    sentences: Annotated[int, Field(ge=3, le=8)] = 4
     filler_weight: Annotated[float, Field(gt=0, le=1)] = 0.2
 
     @model_validator(mode="after")
@@ -333,7 +333,7 @@ class Facts:
         spare = self._draw_sentences(8 * n, 1, generator)
         first, last = (self._ids[word] for word in self.subjects[without_subject])
         named = (spare == first).any(1) & (spare == last).any(1) | (spare == without_token).any(1)
-        pairs = spare[~named][: 2 * n].reshape(n, -1)
+        pairs = spare[~named][: 2 * n].reshape(n, 2 * self._sentence_width)
         one = torch.rand(n, 1, generator=generator) < 0.5
         second = torch.arange(pairs.shape[1]) >= self._sentence_width
         return self._join(torch.where(one & second, self.pad, pairs))

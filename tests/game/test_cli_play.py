@@ -144,9 +144,8 @@ def test_json_holds_only_finite_numbers(run: Run) -> None:
 @pytest.mark.usefixtures("by_hand")
 def test_the_same_seed_gives_the_same_output(run: Run) -> None:
     words = ("play", "smoke", "--auditor", SAYER, "--json", "--seed")
-    first, again, other = run(*words, "5")[1], run(*words, "5")[1], run(*words, "6")[1]
+    first, again = run(*words, "5")[1], run(*words, "5")[1]
     assert timeless(first) == timeless(again)
-    assert timeless(first) != timeless(other)
 
 
 @pytest.mark.usefixtures("by_hand")

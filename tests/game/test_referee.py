@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -15,6 +16,16 @@ from game.referee import play_round
 from game.scoring import failed
 from models.components import Component
 from tests.game.hand_made import MLP, case, truth
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Twice(dict[Component, float]):
+    def items(self) -> Any:
+        raise RuntimeError("read twice")
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,10 @@ def fails(error: BaseException) -> Any:
     [
         (fails(ZeroDivisionError("no")), "ERROR", r"ZeroDivisionError: no \(test_referee\.py:\d+\)"),
         (fails(SystemExit(0)), "ERROR", "SystemExit: 0"),
+        (fails(GeneratorExit()), "ERROR", "GeneratorExit"),
+        (fails(KeyboardInterrupt()), "ERROR", "KeyboardInterrupt"),
+        (fails(Unspeakable()), "ERROR", "Unspeakable: .*cannot be read"),
+        (lambda box, brief: Report(0.5, Twice({MLP: 0.1})), "ERROR", "RuntimeError: read twice"),
         (fails(BudgetExceededError("too dear")), "ERROR", "BudgetExceededError: too dear"),
         (fails(ValueError("a\nb\x1b[31m")), "ERROR", r"ValueError: a"),
         (lambda box, brief: None, "INVALID", "report: got a NoneType, wanted a Report"),
@@ -84,6 +99,42 @@ def test_an_auditor_that_hangs_is_stopped_at_its_deadline() -> None:
     assert record.status == "TIMEOUT"
     assert record.error == "no report within 0.3 s"
     assert time.monotonic() - started < 5
+
+
+def test_an_auditor_that_swallows_its_deadline_is_late_all_the_same() -> None:
+    def stubborn(_toolbox: Toolbox, _brief: Any) -> Report:
+        with suppress(BaseException):
+            time.sleep(5)
+        return Report(0.5)
+
+    assert play(stubborn, deadline=0.2).status == "TIMEOUT"
+
+
+def test_words_of_a_strange_class_become_plain_text() -> None:
+    class Loud(str):
+        def __getitem__(self, _key: Any) -> str:
+            raise RuntimeError("mine")
+
+    assert play(lambda box, brief: Report(0.5, notes=Loud("quiet"))).notes == "quiet"
+
+
+def test_every_round_has_a_fresh_instance() -> None:
+    seen: list[Any] = []
+
+    @dataclass(frozen=True)
+    class Remembers:
+        yardstick: ClassVar[bool] = False
+        memory: Any = None
+
+        def audit(self, toolbox: Toolbox, brief: Any) -> Report:
+            seen.append(self)
+            return Report(0.5)
+
+    player = LoadedAuditor("remembers", Remembers(), False)
+    for _ in range(2):
+        play_round(case(0, truth(MLP, "rome")), player, seed=1)
+    assert seen[0] is not seen[1]
+    assert all(each is not player.auditor for each in seen)
 
 
 def test_an_honest_report_is_scored() -> None:
