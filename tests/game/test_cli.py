@@ -28,7 +28,7 @@ RECIPE = """\
 version: 1
 name: tiny
 description: Learns nothing.
-task: {kind: facts, subjects: 20, relations: 1, objects: 4, heldout: 0.2, sentences: 1}
+task: {kind: facts, subjects: 20, relations: 1, objects: 4, heldout: 0.2, sentences: 3}
 architecture:
   {n_layers: 1, d_model: 4, n_heads: 1, d_head: 4, d_mlp: 4, window: [null], mlp: [true]}
 training: {lr: 1.0e-3, batch: 2, warmup: 1, answer_loss: 9.0, cooldown: 1, max_steps: 2}
