@@ -67,11 +67,7 @@ def trained(
         TrainingError: The checkpoint does not reach the recipe's criterion.
         OSError: The cache folder cannot be written to.
     """
-    path = (
-        cache_folder()
-        / "zoo"
-        / f"{recipe.name}-{world_seed}-{seed}-{_key(recipe, world_seed, seed)}.safetensors"
-    )
+    path = _path(recipe, world_seed, seed)
     found = _read(path)
     if found is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,25 +81,46 @@ def trained(
 
 def is_kept(recipe: Recipe, world_seed: int, seed: int) -> bool:
     """Whether the cache holds an intact checkpoint of this recipe and these seeds."""
-    name = f"{recipe.name}-{world_seed}-{seed}-{_key(recipe, world_seed, seed)}.safetensors"
-    return _read(cache_folder() / "zoo" / name) is not None
+    return _read(_path(recipe, world_seed, seed)) is not None
+
+
+def _path(recipe: Recipe, world_seed: int, seed: int) -> Path:
+    key = _key(recipe, world_seed, seed)
+    return cache_folder() / "zoo" / f"{recipe.name}-{world_seed}-{seed}-{key}.safetensors"
 
 
 def _train_and_keep(
     path: Path, recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None]
 ) -> tuple[Checkpoint, dict[str, float]]:
-    checkpoint = train(recipe, world_seed, seed, on_step)
-    metrics = recipe.task.build(world_seed).evaluate(checkpoint.model())
-    for metric, bound in recipe.criterion.items():
-        if metrics[metric] < bound:
-            raise TrainingError(
-                f"{recipe.name}@{world_seed}.{seed}: {metric} reached {metrics[metric]:.4f}, wanted {bound}"
-            )
+    checkpoint, metrics = _measured(recipe, world_seed, seed, on_step)
+    if _missed(recipe, metrics):
+        checkpoint, metrics = _measured(_patient(recipe), world_seed, seed, on_step)
+    for metric in _missed(recipe, metrics):
+        name, bound = f"{recipe.name}@{world_seed}.{seed}", recipe.criterion[metric]
+        raise TrainingError(f"{name}: {metric} reached {metrics[metric]:.4f}, wanted {bound}")
     data = to_bytes(checkpoint)
     note = {"sha256": hashlib.sha256(data).hexdigest(), "metrics": metrics}
     write_atomically(path, data)
     write_atomically(path.with_suffix(".json"), json.dumps(note).encode())
     return checkpoint, metrics
+
+
+def _measured(
+    recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None]
+) -> tuple[Checkpoint, dict[str, float]]:
+    checkpoint = train(recipe, world_seed, seed, on_step)
+    return checkpoint, recipe.task.build(world_seed).evaluate(checkpoint.model())
+
+
+def _missed(recipe: Recipe, metrics: dict[str, float]) -> list[str]:
+    """The measures that fall short of the recipe's criterion."""
+    return [metric for metric, bound in recipe.criterion.items() if metrics[metric] < bound]
+
+
+def _patient(recipe: Recipe) -> Recipe:
+    """The recipe with twice the cool-down, for the rare seed that falls short by a fact or two."""
+    training = recipe.training.model_copy(update={"cooldown": 2 * recipe.training.cooldown})
+    return recipe.model_copy(update={"training": training})
 
 
 def _read(path: Path) -> tuple[Checkpoint, dict[str, float]] | None:

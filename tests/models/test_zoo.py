@@ -96,8 +96,10 @@ def test_two_processes_train_a_checkpoint_once(own_cache: Path, tmp_path: Path) 
 
 def test_a_checkpoint_below_the_criterion_is_refused_and_not_kept() -> None:
     recipe = load_recipe(parse_document(QUICK.replace("known: 0.0", "known: 0.9"), "quick"))
+    steps: list[Progress] = []
     with pytest.raises(TrainingError, match=r"facts-tiny@0\.80: known reached 0\.\d+, wanted 0\.9"):
-        trained(recipe, 0, 80)
+        trained(recipe, 0, 80, steps.append)
+    assert len(steps) == (4 + 4) + (4 + 8)  # the recipe's cool-down, then once more with twice of it
     assert not is_kept(recipe, 0, 80)
 
 
