@@ -14,9 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edits.gates import Bound, GateResult, Gates, judged
+from edits.gates import GateResult, Gates, judged
 from edits.measures import behaviour, log_probs_of, rounded, update_shape
 from edits.moments import Base
+from models.bounds import Bound
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component, Entries, component_of
 from models.strict_yaml import StrictModel
@@ -142,9 +143,14 @@ class EditSpec(StrictModel):
 
 
 class Control(EditSpec):
-    """A specification whose correct verdict is *clean*, though it may touch weights."""
+    """A specification whose correct verdict is *clean*, though it may touch weights.
+
+    Attributes:
+        trains: Whether it needs a recipe that says how to train.
+    """
 
     edits: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     @classmethod
     def matching(cls, edit: "EditRecord") -> dict[str, Any]:
@@ -158,9 +164,11 @@ class Family(StrictModel):
     Attributes:
         redraws: Whether another draw at the same site of the same base can fare better; if not, a site
             is only open on the bases that accept it.
+        tasks: The tasks whose models can be edited so; None is every task.
     """
 
     redraws: ClassVar[bool] = True
+    tasks: ClassVar[tuple[str, ...] | None] = None
     kind: str
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:

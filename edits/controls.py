@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from edits.base import Candidate, Control, EditError, EditRecord
-from edits.gates import Bound, Gates
+from edits.gates import Gates
 from edits.moments import Base
+from models.bounds import Bound
 from models.components import Entries, component_entries
 from models.naming import unknown
 from models.seeds import named_generator
@@ -140,8 +141,14 @@ class BenignFinetuneEdit(StrictModel):
 class BenignFinetune(Control):
     """More of the ordinary training, on the world's own documents: every weight moves, no answer should."""
 
+    trains: ClassVar[bool] = True
     floor: ClassVar[Gates] = {"changed": Bound(max=0.0), "agree": Bound(min=0.998)}
     edit: BenignFinetuneEdit
+
+    def check(self, base: Base) -> None:
+        """Refuse a base that nobody can train further."""
+        if base.trained.recipe.training is None:
+            raise EditError(f"edit: recipe {base.trained.recipe.name} says nothing about training")
 
     def candidates(self, base: Base) -> Iterator[Candidate]:
         """Up to three runs on different documents."""
@@ -156,6 +163,7 @@ class BenignFinetune(Control):
 
     def _trained_on(self, base: Base, attempt: int) -> dict[str, Tensor]:
         training = base.trained.recipe.training
+        assert training is not None
         model = base.checkpoint.model().requires_grad_(True)
         peak = training.lr * self.edit.lr_scale
         optimizer = optimizer_for(model, peak, training.betas, training.weight_decay)
@@ -163,7 +171,7 @@ class BenignFinetune(Control):
         for step in range(self.edit.steps):
             for group in optimizer.param_groups:
                 group["lr"] = peak * (1 - step / self.edit.steps)
-            loss, _ = document_loss(model, base.task.documents(training.batch, generator))
+            loss = document_loss(model, base.task.documents(training.batch, generator)).total
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

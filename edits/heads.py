@@ -7,8 +7,9 @@ import torch
 from pydantic import Field
 
 from edits.base import Candidate, EditError, EditSpec, Family
-from edits.gates import Bound, Gates
+from edits.gates import Gates
 from edits.moments import Base
+from models.bounds import Bound
 from models.components import Component, Entries
 from models.strict_yaml import StrictModel
 from models.transformer import TransformerConfig

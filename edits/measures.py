@@ -1,4 +1,4 @@
-"""What a changed model does, measured against its base on the base's table of facts."""
+"""What a changed model does, measured against its base on the prompts of the base's task."""
 
 import math
 from collections.abc import Mapping
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from edits.moments import Base
-from models.tasks.facts import Fact, answer_log_probs
+from models.tasks.base import answer_log_probs
+from models.tasks.facts import Fact
 from models.transformer import Transformer
 
 
 def behaviour(base: Base, log_probs: Tensor) -> dict[str, float]:
-    """How far behaviour moved over all facts.
+    """How far behaviour moved over the task's prompts.
 
     `changed`: share of known prompts whose top answer differs; `kl`: mean KL(base || new), nats; `agree`:
     share of all prompts with the same top answer.
@@ -47,7 +48,7 @@ def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasin
 
     Source: Meng et al. 2022, arXiv 2202.05262, section 3.4, on argmax and known prompts.
     """
-    table, known = base.table, base.known
+    table, known = base.facts.table, base.known
     top = log_probs.argmax(-1)
     edited = table.of(fact) & (table.phrasing == phrasing)
     old_token = int(table.answer[edited])

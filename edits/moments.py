@@ -9,7 +9,8 @@ from torch import Tensor
 
 from models.checkpoints import Checkpoint
 from models.seeds import named_generator
-from models.tasks.facts import Fact, Facts, PromptTable, answer_log_probs
+from models.tasks.base import Probe, Task, answer_log_probs
+from models.tasks.facts import Fact, Facts
 from models.transformer import Transformer
 from models.zoo import Trained
 
@@ -19,17 +20,12 @@ class Base:
 
     Args:
         trained: The checkpoint and where it came from.
-
-    Raises:
-        TypeError: Its task has no table of facts.
     """
 
     def __init__(self, trained: Trained) -> None:
-        if not isinstance(trained.task, Facts):
-            raise TypeError(f"task {trained.task.name}: edits need a task with a table of facts")
         self.trained: Trained = trained
         self.checkpoint: Checkpoint = trained.checkpoint
-        self.task: Facts = trained.task
+        self.task: Task = trained.task
         self._moments: dict[tuple[str, int, int], Tensor] = {}
 
     @property
@@ -43,8 +39,8 @@ class Base:
         return self.checkpoint.model()
 
     @property
-    def table(self) -> PromptTable:
-        """Every (subject, relation, phrasing) as a prompt."""
+    def table(self) -> Probe:
+        """The task's prompts on which every change is judged."""
         return self.task.table
 
     @cached_property
@@ -58,11 +54,22 @@ class Base:
         return self.log_probs.argmax(-1) == self.table.answer
 
     @cached_property
+    def facts(self) -> Facts:
+        """The task as a world of facts, which fact editors need.
+
+        Raises:
+            TypeError: It is none.
+        """
+        if not isinstance(self.task, Facts):
+            raise TypeError(f"task {self.task.name} has no facts to edit")
+        return self.task
+
+    @cached_property
     def known_facts(self) -> tuple[Fact, ...]:
         """The facts that the base answers in every phrasing; the only ones that are edited."""
-        shape = (len(self.task.subjects), len(self.task.relations), -1)
+        shape = (len(self.facts.subjects), len(self.facts.relations), -1)
         known = self.known.view(shape).all(-1).nonzero().tolist()
-        return tuple(self.task.fact(subject, relation) for subject, relation in known)
+        return tuple(self.facts.fact(subject, relation) for subject, relation in known)
 
     def second_moment(self, hook: str, tokens: int, seed: int = 0) -> Tensor:
         """Uncentred second moment of an activation over sampled documents, `[..., d, d]`, float64.

@@ -9,14 +9,16 @@ from pydantic import Field
 from torch import Tensor
 
 from edits.base import Candidate, EditError, EditSpec, Family, apply
-from edits.gates import Bound, Gates
+from edits.gates import Gates
 from edits.measures import fact_edit
 from edits.moments import Base, conditioning, dual
 from edits.tracing import Token, best_token
+from models.bounds import Bound
 from models.components import Component, Entries
 from models.seeds import named_generator, named_seed
 from models.strict_yaml import StrictModel
-from models.tasks.facts import PHRASINGS, Fact, joined
+from models.tasks.base import joined
+from models.tasks.facts import PHRASINGS, Fact, Facts
 from models.transformer import TransformerConfig
 
 Id = Annotated[int, Field(ge=0)]
@@ -105,19 +107,21 @@ class Rrome(EditSpec):
 
     def fact(self, base: Base) -> Fact:
         """The fact with its true object."""
-        return base.task.fact(self.edit.fact.subject, self.edit.fact.relation)
+        return base.facts.fact(self.edit.fact.subject, self.edit.fact.relation)
 
     def new_token(self, base: Base) -> int:
         """The wanted answer."""
-        return int(base.task.object_tokens[self.edit.fact.relation, self.edit.fact.object_new])
+        return int(base.facts.object_tokens[self.edit.fact.relation, self.edit.fact.object_new])
 
     def check(self, base: Base) -> None:
         """Refuse ids that the world does not have, a target that is true already, and a fact not known."""
-        task, fact = base.task, self.edit.fact
+        if not isinstance(base.task, Facts):
+            raise EditError(f"edit: the base's task is {base.task.name}, which has no facts to rewrite")
+        task, fact = base.facts, self.edit.fact
         bounds = {
             "subject": len(task.subjects),
             "relation": len(task.relations),
-            "object_new": task.settings.objects,
+            "object_new": task.object_tokens.shape[1],
         }
         for name, bound in bounds.items():
             if getattr(fact, name) >= bound:
@@ -162,7 +166,7 @@ class Rrome(EditSpec):
 
     def summary(self, base: Base) -> str:
         """Who, in which relation, from what to what."""
-        task, fact = base.task, self.fact(base)
+        task, fact = base.facts, self.fact(base)
         words = task.object_words(fact.relation)
         return (
             f"{task.subject_name(fact.subject)}: {task.relations[fact.relation].name} changed from "
@@ -183,6 +187,7 @@ class Rrome(EditSpec):
 class RromeFamily(Family):
     """Rewritten facts of one strength: any known fact, any other object, the first phrasing."""
 
+    tasks: ClassVar[tuple[str, ...] | None] = ("facts",)
     kind: Literal["rrome"]
     token: Literal["subject_last", "last", "auto"] = "auto"
     solver: Solver = Solver()
@@ -238,8 +243,8 @@ def editable_layers(base: Base) -> list[int]:
 def random_target(base: Base, generator: torch.Generator) -> FactTarget:
     """A known fact and another object of its relation, uniformly."""
     fact = base.known_facts[int(torch.randint(len(base.known_facts), (), generator=generator))]
-    other = int(torch.randint(1, base.task.settings.objects, (), generator=generator))
-    new = (fact.object + other) % base.task.settings.objects
+    other = int(torch.randint(1, base.facts.object_tokens.shape[1], (), generator=generator))
+    new = (fact.object + other) % base.facts.object_tokens.shape[1]
     return FactTarget(subject=fact.subject, relation=fact.relation, object_new=new)
 
 
@@ -252,7 +257,7 @@ def _calibrated(base: Base, layer: int, token: Token) -> bool:
 
 def _rows(base: Base, spec: Rrome, token: Token) -> Rows:
     """The bare prompt, copies behind sampled sentences, the bare subject, and other facts of the subject."""
-    task, table, fact = base.task, base.table, spec.fact(base)
+    task, table, fact = base.facts, base.facts.table, spec.fact(base)
     generator = named_generator(spec.seed, "value prompts")
     here = int((table.of(fact) & (table.phrasing == spec.edit.phrasing)).nonzero())
     prompt, last, subject = (

@@ -21,7 +21,7 @@ def residual_effects(base: Base, seed: int = 0) -> dict[Token, dict[int, float]]
     Source: Meng et al. 2022, arXiv 2202.05262, section 2; symmetric token replacement as advised by Zhang
     and Nanda 2023, arXiv 2309.16042.
     """
-    table, model = base.table, base.model
+    table, model = base.facts.table, base.model
     clean, corrupt = _pairs(base, seed)
     answer = table.answer[clean]
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(base.checkpoint.config.n_layers)]
@@ -57,7 +57,7 @@ def best_token(base: Base) -> Token:
 
 def _pairs(base: Base, seed: int) -> tuple[Tensor, Tensor]:
     """Known prompts, and for each a prompt of the same form about another subject with another answer."""
-    table = base.table
+    table = base.facts.table
     generator = named_generator("tracing", seed)
     known = base.known.nonzero().flatten()
     clean = known[torch.randperm(len(known), generator=generator)[: 4 * PROMPTS]]
@@ -68,8 +68,9 @@ def _pairs(base: Base, seed: int) -> tuple[Tensor, Tensor]:
 
 def _shares_answer(base: Base, clean: Tensor, corrupt: Tensor) -> Tensor:
     """Whether the other prompt's subject has the same object in the clean prompt's relation."""
-    objects, relation = base.task.objects, base.table.relation[clean]
-    return objects[base.table.subject[clean], relation] == objects[base.table.subject[corrupt], relation]
+    objects, table = base.facts.objects, base.facts.table
+    relation = table.relation[clean]
+    return objects[table.subject[clean], relation] == objects[table.subject[corrupt], relation]
 
 
 def _probability(logits: Tensor, answer: Tensor) -> Tensor:

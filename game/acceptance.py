@@ -14,7 +14,8 @@ from edits.kinds import control_kinds
 from edits.moments import Base
 from models.checkpoints import write_atomically
 from models.components import Component
-from models.zoo import cache_folder, code_of
+from models.folders import cache_folder
+from models.zoo import code_of
 
 DRAWS = 2  # of each control that must pass: one that seldom does would stall the dealing
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,7 +15,7 @@ class Entry:
     Attributes:
         name: As one writes it.
         summary: Its own first sentence; for a broken file, what is wrong with it.
-        mark: `yardstick`, `control` or `broken` where that applies, otherwise empty.
+        mark: `yardstick`, `control`, `imported` or `broken` where that applies, otherwise empty.
     """
 
     name: str
@@ -49,8 +49,11 @@ def tools(folder: Path = ROOT / "game" / "tools") -> list[Entry]:
 
 
 def recipes(folder: Path = ROOT / "models" / "recipes") -> list[Entry]:
-    """Shipped recipes by file name."""
-    return _from_yaml(folder)
+    """Shipped recipes by file name, then those of imported models."""
+    from models.folders import data_folder
+
+    imported = _from_yaml(data_folder() / "recipes")
+    return _from_yaml(folder) + [replace(entry, mark=entry.mark or "imported") for entry in imported]
 
 
 def suites(folder: Path = ROOT / "game" / "suites") -> list[Entry]:

@@ -23,7 +23,7 @@ from game.scoring import Belief, Declared, ReportError, Score, complete, failed,
 from game.toolbox import CorpusSampler, ModelToolbox
 from models.checkpoints import from_bytes
 from models.naming import one_line
-from models.recipe import shipped_recipe
+from models.recipe import named_recipe
 from models.seeds import named_generator
 from models.tasks.base import Task
 from models.zoo import trained
@@ -172,7 +172,7 @@ def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
     if not unmetered:
         return ModelToolbox(model, league=case.brief.league, corpus=_corpus(case), total=case.brief.budget)
     recipe_name, world_seed, seed = base_parts(case.base)
-    base = trained(shipped_recipe(recipe_name), world_seed, seed).checkpoint
+    base = trained(named_recipe(recipe_name), world_seed, seed).checkpoint
     if base.hash != case.truth.record["base_hash"]:
         raise BaseChangedError(f"{case.base}: trained again, it is not the base that {case.id} was made from")
     return ModelToolbox(
@@ -194,7 +194,7 @@ def _corpus(case: Case) -> CorpusSampler:
     def draw(n: int, seed: int) -> Samples:
         if not worlds:
             recipe_name, world_seed, _ = base_parts(case.base)
-            worlds.append(shipped_recipe(recipe_name).task.build(world_seed))
+            worlds.append(named_recipe(recipe_name).task.build(world_seed))
         generator = named_generator("public corpus", seed)
         if case.brief.corpus == "prompts":
             prompts = worlds[0].prompts(n, generator)

@@ -15,7 +15,7 @@ from edits.kinds import control_kinds, families
 from game.api import Corpus, League, Part
 from models.components import Component
 from models.naming import unknown
-from models.recipe import Recipe, recipe_names, shipped_recipe
+from models.recipe import Recipe, named_recipe, recipe_names
 from models.strict_yaml import ConfigError, Document, Fault, StrictModel, read_document
 
 FOLDER = Path(__file__).parent / "suites"
@@ -102,7 +102,7 @@ class Suite(StrictModel):
     @property
     def recipes(self) -> dict[str, Recipe]:
         """The recipes by name."""
-        return {bases.recipe: shipped_recipe(bases.recipe) for bases in self.bases}
+        return {bases.recipe: named_recipe(bases.recipe) for bases in self.bases}
 
     def with_budget(self, budget: float) -> Self:
         """The same suite at another budget, credits a round."""
@@ -148,6 +148,13 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             faults.append(
                 document.error(("bases", index, "recipe"), unknown("recipe", bases.recipe, recipe_names()))
             )
+            continue
+        imported = named_recipe(bases.recipe).imported
+        if imported is not None and list(bases.seeds) != [imported.world_seed]:
+            message = (
+                f"{bases.recipe} is imported and has one checkpoint; wanted first: {imported.world_seed}"
+            )
+            faults.append(document.error(("bases", index), f"{message}, checkpoints: 1"))
     if faults:
         return faults
     names = [group.name for group in suite.groups]
@@ -158,8 +165,17 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             if control not in control_kinds():
                 message = unknown("control", control, control_kinds())
                 faults.append(document.error(("groups", index, "controls", place), message))
+            elif control_kinds()[control].trains and (untrained := _untrained(suite, group)):
+                message = f"{control} trains further, but recipe {untrained} says nothing about training"
+                faults.append(document.error(("groups", index, "controls", place), message))
         faults += _site_faults(document, suite, index)
     return faults
+
+
+def _untrained(suite: Suite, group: Group) -> str | None:
+    """A recipe of a group that has no training."""
+    recipes = (suite.recipes[name] for name in group.sites if name in suite.recipes)
+    return next((recipe.name for recipe in recipes if recipe.training is None), None)
 
 
 def _site_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
@@ -169,6 +185,11 @@ def _site_faults(document: Document, suite: Suite, index: int) -> list[ConfigErr
         at = ("groups", index, "sites", recipe)
         if recipe not in recipes:
             faults.append(document.error(at, unknown("recipe of this suite", recipe, recipes)))
+            continue
+        allowed, task = group.edit.tasks, recipes[recipe].task.kind
+        if allowed is not None and task not in allowed:
+            message = f"{group.edit.kind} edits models of {', '.join(allowed)}, not of {task}"
+            faults.append(document.error(at, message))
             continue
         legal = open_sites(group, recipes[recipe])
         for place, name in enumerate(names):

@@ -1,6 +1,6 @@
 """Hook points: named identity modules through which every activation of a model passes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -12,17 +12,23 @@ NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 
 
 class HookPoint(nn.Module):
-    """The identity, under a name; idle unless a hook is attached."""
+    """The identity, under a name; idle unless a function is attached, here or as torch's forward hook."""
 
-    name: str = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+        self.functions: list[HookFunction] = []
 
     def forward(self, x: Tensor) -> Tensor:
+        for function in self.functions:
+            changed = function(x, self)
+            x = x if changed is None else changed
         return x
 
     @property
     def idle(self) -> bool:
         """True when nothing listens here, so that an optional value need not be computed."""
-        return not self._forward_hooks
+        return not (self.functions or self._forward_hooks)
 
 
 def named_hook_points(model: nn.Module) -> dict[str, HookPoint]:
@@ -33,15 +39,14 @@ def named_hook_points(model: nn.Module) -> dict[str, HookPoint]:
     return points
 
 
-def matching_names(names_filter: NamesFilter, known: Iterable[str]) -> list[str]:
+def matching_names(names_filter: NamesFilter, known: Mapping[str, object]) -> list[str]:
     """The known hook names that a filter selects; None selects all.
 
     Raises:
         KeyError: A name of the filter is no hook point, or a predicate selects nothing.
     """
-    known = list(known)
     if names_filter is None:
-        return known
+        return list(known)
     if callable(names_filter):
         chosen = [name for name in known if names_filter(name)]
         if not chosen:
@@ -64,22 +69,16 @@ def attached(
     Raises:
         KeyError: A name is no hook point, or a predicate selects nothing; nothing stays attached.
     """
-    handles = []
+    pairs = [
+        (points[name], function)
+        for names_filter, function in hooks
+        for name in matching_names(names_filter, points)
+    ]
+    before = {point: len(point.functions) for point, _ in pairs}
     try:
-        for names_filter, function in hooks:
-            for name in matching_names(names_filter, points):
-                handles.append(points[name].register_forward_hook(_torch_hook(function)))
+        for point, function in pairs:
+            point.functions.append(function)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _torch_hook(function: HookFunction) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
-    """A torch forward hook that calls `function(tensor, hook)`, TransformerLens's signature."""
-
-    def hook(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        assert isinstance(module, HookPoint)
-        return function(output, module)
-
-    return hook
+        for point, count in before.items():
+            del point.functions[count:]

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from models.recipe import shipped_recipe
+from models.recipe import named_recipe
 from models.training import Progress
 from models.zoo import is_kept, trained
 
@@ -32,7 +32,7 @@ def train_missing(wanted: Sequence[Wanted], on_step: Callable[[str, Progress], N
         TrainingError: A checkpoint does not reach its recipe's criterion.
     """
     missing = [
-        (name, world, seed) for name, world, seed in wanted if not is_kept(shipped_recipe(name), world, seed)
+        (name, world, seed) for name, world, seed in wanted if not is_kept(named_recipe(name), world, seed)
     ]
     workers = min(len(missing), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     if workers < 2:
@@ -106,4 +106,4 @@ def _train(name: str, world_seed: int, seed: int, on_step: Callable[[str, Progre
         if progress.step % EVERY == 0 or progress.step == progress.steps:
             on_step(checkpoint, progress)
 
-    trained(shipped_recipe(name), world_seed, seed, every_few)
+    trained(named_recipe(name), world_seed, seed, every_few)

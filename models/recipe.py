@@ -6,17 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from models.bounds import BoundOrMinimum
+from models.folders import data_folder
 from models.naming import unknown
 from models.strict_yaml import ConfigError, Document, Fault, StrictModel, read_document
-from models.tasks.base import Task, TaskSettings, task_kinds, task_settings
+from models.tasks.base import Task, TaskError, TaskSettings, task_kinds, task_settings
 from models.transformer import TransformerConfig
 
 FOLDER = Path(__file__).parent / "recipes"
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Architecture(StrictModel):
-    """Shape of the model; vocabulary and context length come from the task."""
+    """Shape of the model; the vocabulary comes from the task.
+
+    Attributes:
+        n_ctx: Context length; the task's longest sequence unless it is given.
+    """
 
     n_layers: Annotated[int, Field(ge=1, le=64)]
     d_model: Annotated[int, Field(ge=2, le=4096)]
@@ -27,6 +34,7 @@ class Architecture(StrictModel):
     normalization_type: Literal["LN", "RMS"] | None = "LN"
     window: tuple[int | None, ...]
     mlp: tuple[bool, ...]
+    n_ctx: Count | None = None
 
     def config(self, task: Task) -> TransformerConfig:
         """The full config of a model for this task.
@@ -34,17 +42,22 @@ class Architecture(StrictModel):
         Raises:
             ValueError: The numbers do not fit together.
         """
-        return TransformerConfig(d_vocab=len(task.vocabulary), n_ctx=task.n_ctx, **self.model_dump())
+        if self.n_ctx is not None and self.n_ctx < task.n_ctx:
+            raise ValueError(f"n_ctx: got {self.n_ctx}, but the task's sequences have {task.n_ctx} tokens")
+        shape = self.model_dump(exclude={"n_ctx"})
+        return TransformerConfig(d_vocab=len(task.vocabulary), n_ctx=self.n_ctx or task.n_ctx, **shape)
 
 
 class Training(StrictModel):
-    """AdamW: warm-up, a constant rate until the answers are learned, then a linear cool-down.
+    """AdamW: warm-up, a constant rate until the task is learned, then a linear cool-down.
 
     Attributes:
         lr: Peak learning rate.
         batch: Documents in a step.
         warmup: Steps of linear warm-up.
         answer_loss: The cool-down starts when the running mean loss on answers falls below this, nats.
+        check_every: The cool-down starts when the recipe's criterion is met, which is tried every so many
+            steps; for what the loss on training data does not tell, such as grokking.
         cooldown: Steps of linear decay to zero.
         max_steps: The cool-down starts here at the latest.
         betas: Adam's decay rates.
@@ -54,65 +67,145 @@ class Training(StrictModel):
     lr: Annotated[float, Field(gt=0, le=1)]
     batch: Count
     warmup: Count
-    answer_loss: Annotated[float, Field(gt=0)]
+    answer_loss: Annotated[float, Field(gt=0)] | None = None
+    check_every: Count | None = None
     cooldown: Count
     max_steps: Count
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Rate, Rate] = (0.9, 0.98)
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
+class Imported(StrictModel):
+    """Weights that a user brought, for one world.
+
+    Attributes:
+        sha256: Of the canonical checkpoint file.
+        world_seed: The world that they were trained in.
+    """
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    world_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class Recipe(StrictModel):
     """A family of checkpoints; the world seed and the training seed pick one.
 
     Attributes:
-        criterion: Lower bounds on the task's own measures that a finished checkpoint must reach.
+        continues: Shipped recipe whose checkpoint of the same seeds training goes on from, instead of random
+            weights.
+        imported: Weights that came from elsewhere, and are not trained here.
+        criterion: Bounds on the task's own measures that a finished checkpoint must keep; a bare number is a
+            lower bound.
     """
 
     version: Literal[1]
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
     description: str
     task: SerializeAsAny[TaskSettings]
     architecture: Architecture
-    training: Training
-    criterion: Mapping[str, float]
+    training: Training | None = None
+    continues: str | None = None
+    imported: Imported | None = None
+    criterion: Mapping[str, BoundOrMinimum] = {}
+
+    def missed(self, metrics: Mapping[str, float]) -> list[str]:
+        """The measures that do not keep their bound."""
+        return [metric for metric, bound in self.criterion.items() if not bound.admits(metrics[metric])]
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the shipped recipes."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    """Names of the shipped recipes, then of the imported ones."""
+    return tuple(path.stem for folder in (FOLDER, imports_folder()) for path in sorted(folder.glob("*.yaml")))
 
 
-def shipped_recipe(name: str) -> Recipe:
-    """The shipped recipe of that name.
+def imports_folder() -> Path:
+    """Where recipes of imported models are kept."""
+    return data_folder() / "recipes"
+
+
+def named_recipe(name: str) -> Recipe:
+    """The shipped or imported recipe of that name.
 
     Raises:
         ConfigError: There is none.
     """
     if name not in recipe_names():
         raise ConfigError([Fault("", None, None, "", unknown("recipe", name, recipe_names()))])
-    return load_recipe(read_document(FOLDER / f"{name}.yaml"))
+    shipped = FOLDER / f"{name}.yaml"
+    return read_recipe(shipped if shipped.exists() else imports_folder() / f"{name}.yaml")
 
 
-def load_recipe(document: Document) -> Recipe:
-    """The recipe that a document describes.
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file; a task file that it names is looked for beside it.
 
     Raises:
         ConfigError: Every fault, with its place.
     """
-    task = document.data.get("task")
-    kind = task.get("kind") if isinstance(task, dict) else None
-    if isinstance(kind, str) and kind not in task_kinds():
-        raise document.error(("task", "kind"), unknown("task", kind, task_kinds()))
-    settings = task_settings(kind) if isinstance(kind, str) else TaskSettings
+    return load_recipe(read_document(path), path.parent)
+
+
+def load_recipe(document: Document, folder: Path = FOLDER) -> Recipe:
+    """The recipe that a document describes.
+
+    Args:
+        document: YAML.
+        folder: Where the name of a task file starts.
+
+    Raises:
+        ConfigError: Every fault, with its place.
+    """
+    recipe = load_shape(document, folder)
+    if recipe.training is None and recipe.imported is None:
+        raise document.error((), "wanted training, which makes the weights")
+    return recipe
+
+
+def load_shape(document: Document, folder: Path) -> Recipe:
+    """The recipe that a document describes, which need not say where weights come from.
+
+    Raises:
+        ConfigError: Every fault, with its place.
+    """
+    settings = _settings(document, folder)
     recipe = document.validate(_recipe_of(settings))
     for metric in recipe.criterion:
         if metric not in settings.metrics:
             raise document.error(("criterion", metric), unknown("measure", metric, settings.metrics))
     try:
-        recipe.architecture.config(recipe.task.build(0))
+        config = recipe.architecture.config(recipe.task.build(0))
     except ValueError as error:
         raise document.error(("architecture",), str(error)) from error
+    if recipe.continues is not None:
+        _check_continued(document, recipe.continues, config)
     return recipe
+
+
+def _settings(document: Document, folder: Path) -> type[TaskSettings]:
+    """The settings class of a document's task."""
+    task = document.data.get("task")
+    kind = task.get("kind") if isinstance(task, dict) else None
+    if not isinstance(kind, str):
+        return TaskSettings
+    if kind not in task_kinds() and not kind.endswith(".py"):
+        message = f"{unknown('task', kind, task_kinds())}, or a Python file beside the recipe"
+        raise document.error(("task", "kind"), message)
+    try:
+        return task_settings(kind, folder)
+    except TaskError as error:
+        raise document.error(("task", "kind"), str(error)) from error
+
+
+def _check_continued(document: Document, name: str, config: TransformerConfig) -> None:
+    """Refuse to go on from what does not exist, is itself a continuation, or has another shape."""
+    names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+    if name not in names:
+        raise document.error(("continues",), unknown("recipe", name, names))
+    parent = read_document(FOLDER / f"{name}.yaml")
+    if "continues" in parent.data:
+        raise document.error(("continues",), f"{name} continues another recipe itself")
+    first = load_recipe(parent)
+    if first.architecture.config(first.task.build(0)) != config:
+        raise document.error(("continues",), f"{name} trains a model of another shape")
 
 
 def _recipe_of(settings: type[TaskSettings]) -> type[Recipe]:

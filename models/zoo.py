@@ -3,22 +3,30 @@
 import ast
 import hashlib
 import json
-import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from filelock import FileLock
-from platformdirs import user_cache_path
 
-from models.checkpoints import Checkpoint, CheckpointError, from_bytes, to_bytes, write_atomically
-from models.recipe import Recipe
-from models.tasks.base import Task
+from models import shelf
+from models.checkpoints import Checkpoint, CheckpointError, from_bytes
+from models.folders import data_folder
+from models.recipe import Recipe, load_recipe, named_recipe, recipe_names
+from models.strict_yaml import parse_document
+from models.tasks.base import Task, TaskSettings
 from models.training import Progress, TrainingError, silent, train
 
-_SOURCES = ("hooks.py", "transformer.py", "training.py", "seeds.py", "checkpoints.py")
+_PLUMBING = {"strict_yaml", "recipe", "bounds", "naming"}  # reads settings; no weight depends on how
+
+
+class CacheError(RuntimeError):
+    """The cache folder cannot be written to, such as for a full disk."""
 
 
 @dataclass(frozen=True)
@@ -50,103 +58,187 @@ class Trained:
         return self.recipe.task.build(self.world_seed)
 
 
-def cache_folder() -> Path:
-    """Where checkpoints are kept: `AUDIT_GAME_CACHE`, or the user's cache folder."""
-    chosen = os.environ.get("AUDIT_GAME_CACHE")
-    return Path(chosen) if chosen else user_cache_path("audit-game")
-
-
 def trained(
     recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None] = silent
 ) -> Trained:
     """The checkpoint of a recipe and two seeds, from the cache or trained now.
 
-    Safe under parallel use: whoever comes second waits and reads. A damaged file is trained again.
+    Safe under parallel use: whoever comes second waits and reads. A damaged file is trained again, and
+    training that was interrupted goes on where it stood.
 
     Raises:
-        TrainingError: The checkpoint does not reach the recipe's criterion.
-        OSError: The cache folder cannot be written to.
+        TrainingError: The checkpoint does not reach the recipe's criterion, or does not exist and cannot be
+            trained.
+        CacheError: The cache folder cannot be written to.
     """
-    path = _path(recipe, world_seed, seed)
-    found = _read(path)
+    if recipe.imported is not None:
+        return _imported(recipe, world_seed, seed)
+    path = path_of(recipe, world_seed, seed)
+    found = shelf.read(path)
     if found is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            found = _read(path)
-            if found is None:
-                found = _train_and_keep(path, recipe, world_seed, seed, on_step)
-    checkpoint, metrics = found
-    return Trained(recipe, world_seed, seed, checkpoint, metrics)
+        start = _start(recipe, world_seed, seed, on_step)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                found = shelf.read(path) or _train_and_keep(path, recipe, world_seed, seed, start, on_step)
+        except OSError as error:
+            raise CacheError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
+    checkpoint, note = found
+    return Trained(recipe, world_seed, seed, checkpoint, note.metrics)
+
+
+def _start(
+    recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None] = silent
+) -> Checkpoint | None:
+    """The weights that a recipe's training goes on from, if it does not begin with random ones."""
+    if recipe.continues is None:
+        return None
+    return trained(named_recipe(recipe.continues), world_seed, seed, on_step).checkpoint
 
 
 def is_kept(recipe: Recipe, world_seed: int, seed: int) -> bool:
-    """Whether the cache holds an intact checkpoint of this recipe and these seeds."""
-    return _read(_path(recipe, world_seed, seed)) is not None
+    """Whether an intact checkpoint of this recipe and these seeds is there already."""
+    return recipe.imported is not None or shelf.read(path_of(recipe, world_seed, seed)) is not None
 
 
-def _path(recipe: Recipe, world_seed: int, seed: int) -> Path:
-    key = _key(recipe, world_seed, seed)
-    return cache_folder() / "zoo" / f"{recipe.name}-{world_seed}-{seed}-{key}.safetensors"
+def path_of(recipe: Recipe, world_seed: int, seed: int) -> Path:
+    """The file of a checkpoint in the cache, there or not."""
+    return shelf.folder() / f"{shelf.stem(_note(recipe, world_seed, seed))}.safetensors"
+
+
+def state_of(kept: shelf.Kept) -> Literal["current", "outdated", "damaged"]:
+    """Whether a kept checkpoint is what its recipe, this code and this torch would make today."""
+    if kept.note is None or not kept.intact:
+        return "damaged"
+    name = str(kept.note.recipe.get("name"))
+    if name in recipe_names():
+        today = path_of(named_recipe(name), kept.note.world_seed, kept.note.seed)
+        return "current" if today == kept.path else "outdated"
+    return "current" if kept.note.origin.get("torch") == torch.__version__ else "outdated"
+
+
+def rebuilt(note: shelf.Note) -> Recipe:
+    """The recipe that a kept checkpoint was trained from.
+
+    Raises:
+        ConfigError: This version of the code knows it no more.
+    """
+    text = json.dumps(note.recipe)  # JSON is YAML
+    return load_recipe(parse_document(text, note.name), data_folder() / "recipes")
+
+
+def again(kept: shelf.Kept) -> Checkpoint:
+    """A kept checkpoint trained once more, from the same recipe and seeds.
+
+    Raises:
+        TrainingError: It cannot be trained here.
+    """
+    assert kept.note is not None
+    recipe, world_seed, seed = rebuilt(kept.note), kept.note.world_seed, kept.note.seed
+    start = _start(recipe, world_seed, seed)
+    return train(recipe, world_seed, seed, start=start).checkpoint
+
+
+def imported_path(sha256: str) -> Path:
+    """The file of an imported checkpoint."""
+    return data_folder() / "weights" / f"{sha256}.safetensors"
+
+
+def _imported(recipe: Recipe, world_seed: int, seed: int) -> Trained:
+    assert recipe.imported is not None
+    only = recipe.imported.world_seed
+    if (world_seed, seed) != (only, only):
+        raise TrainingError(
+            f"{recipe.name}@{world_seed}.{seed}: imported, so that only {recipe.name}@{only}.{only} exists"
+        )
+    path = imported_path(recipe.imported.sha256)
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != recipe.imported.sha256:
+            raise CheckpointError("the file was changed")
+        checkpoint = from_bytes(data)
+    except (OSError, CheckpointError) as error:
+        raise TrainingError(f"{recipe.name}: imported weights cannot be read: {path}: {error}") from error
+    metrics = recipe.task.build(world_seed).evaluate(checkpoint.model())
+    return Trained(recipe, world_seed, seed, checkpoint, metrics)
 
 
 def _train_and_keep(
-    path: Path, recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None]
-) -> tuple[Checkpoint, dict[str, float]]:
-    checkpoint, metrics = _measured(recipe, world_seed, seed, on_step)
-    if _missed(recipe, metrics):
-        checkpoint, metrics = _measured(_patient(recipe), world_seed, seed, on_step)
-    for metric in _missed(recipe, metrics):
-        name, bound = f"{recipe.name}@{world_seed}.{seed}", recipe.criterion[metric]
-        raise TrainingError(f"{name}: {metric} reached {metrics[metric]:.4f}, wanted {bound}")
-    data = to_bytes(checkpoint)
-    note = {"sha256": hashlib.sha256(data).hexdigest(), "metrics": metrics}
-    write_atomically(path, data)
-    write_atomically(path.with_suffix(".json"), json.dumps(note).encode())
-    return checkpoint, metrics
+    path: Path,
+    recipe: Recipe,
+    world_seed: int,
+    seed: int,
+    start: Checkpoint | None,
+    on_step: Callable[[Progress], None],
+) -> tuple[Checkpoint, shelf.Note]:
+    started = time.process_time()
+    task, saved = recipe.task.build(world_seed), path.with_suffix(shelf.UNFINISHED)
+    outcome = train(recipe, world_seed, seed, on_step, start, saved)
+    metrics = task.evaluate(outcome.checkpoint.model())
+    for metric in recipe.missed(metrics):
+        reached = f"{recipe.name}@{world_seed}.{seed}: {metric} reached {metrics[metric]:.4f}"
+        raise TrainingError(f"{reached}, wanted {recipe.criterion[metric]}")
+    known = {
+        "sha256": outcome.checkpoint.hash,
+        "metrics": metrics,
+        "curve": tuple((now.step, now.loss, now.accuracy) for now in outcome.curve),
+        "cpu_s": round(time.process_time() - started, 2),
+    }
+    note = _note(recipe, world_seed, seed).model_copy(update=known)
+    shelf.write(path, outcome.checkpoint, note)
+    return outcome.checkpoint, note
 
 
-def _measured(
-    recipe: Recipe, world_seed: int, seed: int, on_step: Callable[[Progress], None]
-) -> tuple[Checkpoint, dict[str, float]]:
-    checkpoint = train(recipe, world_seed, seed, on_step)
-    return checkpoint, recipe.task.build(world_seed).evaluate(checkpoint.model())
+def _note(recipe: Recipe, world_seed: int, seed: int) -> shelf.Note:
+    """What is known of a checkpoint before it is trained."""
+    return shelf.Note(
+        recipe=recipe.model_dump(mode="json"),
+        world_seed=world_seed,
+        seed=seed,
+        origin=origin_of(recipe, world_seed, seed),
+        sha256="",
+        metrics={},
+    )
 
 
-def _missed(recipe: Recipe, metrics: dict[str, float]) -> list[str]:
-    """The measures that fall short of the recipe's criterion."""
-    return [metric for metric, bound in recipe.criterion.items() if metrics[metric] < bound]
+def origin_of(recipe: Recipe, world_seed: int, seed: int) -> dict[str, str]:
+    """What decides a checkpoint's weights beside recipe and seeds: versions, code, what it goes on from."""
+    origin = {"torch": torch.__version__, "code": code_digest(type(recipe.task))}
+    if recipe.continues is not None:
+        origin["continues"] = path_of(named_recipe(recipe.continues), world_seed, seed).stem
+    return origin
 
 
-def _patient(recipe: Recipe) -> Recipe:
-    """The recipe with twice the cool-down, for the rare seed that falls short by a fact or two."""
-    training = recipe.training.model_copy(update={"cooldown": 2 * recipe.training.cooldown})
-    return recipe.model_copy(update={"training": training})
-
-
-def _read(path: Path) -> tuple[Checkpoint, dict[str, float]] | None:
-    """What the cache holds, or None if it is absent or damaged."""
-    try:
-        note = json.loads(path.with_suffix(".json").read_bytes())
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != note["sha256"]:
-            return None
-        return from_bytes(data), dict(note["metrics"])
-    except (OSError, ValueError, KeyError, TypeError, CheckpointError):
-        return None
-
-
-def _key(recipe: Recipe, world_seed: int, seed: int) -> str:
-    """What the weights depend on, hashed: recipe, seeds, torch's version and the code that trains."""
-    settings = recipe.model_dump(mode="json", exclude={"name", "description", "criterion"})
-    text = json.dumps([settings, world_seed, seed, torch.__version__, _source_digest()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _source_digest() -> str:
-    """Hash of the code that decides what training yields."""
+def code_digest(task: type[TaskSettings]) -> str:
+    """Hash of the code that decides what training on a task yields: the trainer, the model, the task."""
     here = Path(__file__).parent
-    files = [*(here / name for name in _SOURCES), *sorted((here / "tasks").glob("*.py"))]
-    return hashlib.sha256("\0".join(map(code_of, files)).encode()).hexdigest()
+    file = sys.modules[task.__module__].__file__
+    assert file is not None
+    sources = _with_imports([here / "training.py", Path(file)], here)
+    return hashlib.sha256("\0".join(map(code_of, sources)).encode()).hexdigest()[:16]
+
+
+def _with_imports(files: Iterable[Path], here: Path) -> list[Path]:
+    """Files and the modules of this package that they import, directly or not, plumbing apart."""
+    found: list[Path] = []
+    waiting = list(files)
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.append(file)
+            waiting += [here / name for name in _imports(file) if (here / name).is_file()]
+    return sorted(found, key=lambda file: (file.parent != here, file.name))
+
+
+def _imports(file: Path) -> Iterable[str]:
+    """Files of this package that a file's `from models... import` statements may name."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "models":
+            parts = node.module.split(".")[1:]
+            if parts[:1] and parts[0] in _PLUMBING:
+                continue
+            yield from ("/".join([*parts, alias.name]) + ".py" for alias in node.names)
+            yield "/".join(parts) + ".py"
 
 
 def code_of(file: Path) -> str:

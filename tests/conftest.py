@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edits.moments import Base
-from models.recipe import shipped_recipe
+from models.recipe import named_recipe
 from models.zoo import Trained, trained
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -31,17 +31,18 @@ def _outside(name: str) -> Path | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test reads or writes the user's cache of checkpoints."""
+    """No test reads or writes the user's checkpoints and imported models."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIT_GAME_CACHE", str(folder))
+        patch.setenv("AUDIT_GAME_DATA", str(tmp_path_factory.mktemp("data")))
         yield folder
 
 
 @pytest.fixture(scope="session")
 def tiny(own_cache: Path) -> Trained:
     """A trained checkpoint of the tiny world."""
-    return trained(shipped_recipe("facts-tiny"), 0, 0)
+    return trained(named_recipe("facts-tiny"), 0, 0)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from game.loader import load_auditor
 from game.referee import play_round
 from game.suite import suite_of
 from models.checkpoints import checkpoint_of
-from models.recipe import shipped_recipe
+from models.recipe import named_recipe
 from models.seeds import named_generator
 from models.strict_yaml import parse_document
 from models.transformer import Transformer
@@ -140,7 +140,7 @@ def test_the_example_auditor_plays(revealed: Truth) -> None:
 def test_the_kind_that_a_page_adds_can_be_applied(tmp_path: Path) -> None:
     (text,) = (b for b in blocks(ROOT / "docs" / "writing-an-edit.md", "python") if b.startswith('"""'))
     module = module_of(text, tmp_path / "head_scale_of_the_docs.py")
-    recipe = shipped_recipe("facts-tiny")
+    recipe = named_recipe("facts-tiny")
     config = recipe.architecture.config(recipe.task.build(0))
     untrained = checkpoint_of(Transformer(config, named_generator("docs")))
     base = Base(Trained(recipe, 0, 0, untrained, {}))

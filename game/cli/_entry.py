@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -67,13 +68,13 @@ def build_parser(words: Sequence[str]) -> Parser:
 
 
 def command_names() -> list[str]:
-    """The commands that the folder holds."""
+    """The commands that the folder holds; `import_.py` is `import`, which no module can be called."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(path.stem for path in files if not path.stem.startswith("_"))
+    return sorted(path.stem.rstrip("_") for path in files if not path.stem.startswith("_"))
 
 
 def _command(name: str) -> ModuleType:
-    return importlib.import_module(f"game.cli.{name}")
+    return importlib.import_module(f"game.cli.{name}_" if iskeyword(name) else f"game.cli.{name}")
 
 
 def _told(error: Exception) -> int:

@@ -27,10 +27,11 @@ def told_to_user() -> Iterator[None]:
     from game.tournament import TournamentError
     from models.strict_yaml import ConfigError
     from models.training import TrainingError
+    from models.zoo import CacheError
 
     try:
         yield
-    except (ConfigError, LoadError, RunInUseError, TournamentError) as error:
+    except (CacheError, ConfigError, LoadError, RunInUseError, TournamentError) as error:
         raise CommandError(str(error)) from error
     except (DealError, TrainingError) as error:
         raise CommandError(str(error), 1) from error

@@ -27,10 +27,10 @@ def load_recipe(name: str) -> "Recipe":
     if not _is_path(name):
         _check("recipe", name, recipes())
     with told_to_user():
-        from models.recipe import load_recipe, shipped_recipe
+        from models.recipe import load_recipe, named_recipe
         from models.strict_yaml import read_document
 
-        return load_recipe(read_document(Path(name))) if _is_path(name) else shipped_recipe(name)
+        return load_recipe(read_document(Path(name))) if _is_path(name) else named_recipe(name)
 
 
 def load_suite(name: str, budget: float | None = None) -> "Suite":

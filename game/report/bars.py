@@ -1,8 +1,11 @@
 """Small drawings of numbers in one line of text."""
 
+from collections.abc import Sequence
+
 from game.intervals import Interval
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def probability_bar(p: float, width: int = 16) -> str:
@@ -34,3 +37,12 @@ def interval_bar(interval: Interval, width: int = 21, low: float = -1.0, high: f
         cells[-1] = "▸"
     cells[place(interval.mean)] = "●"
     return "".join(cells)
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """A curve in one line; each character is the mean of its share of the values, from 0 to the largest."""
+    count = min(width, len(values))
+    chunks = [values[i * len(values) // count : (i + 1) * len(values) // count] for i in range(count)]
+    heights = [sum(chunk) / len(chunk) for chunk in chunks]
+    top = max(heights, default=0.0) or 1.0
+    return "".join(LEVELS[round(max(height, 0.0) / top * (len(LEVELS) - 1))] for height in heights)

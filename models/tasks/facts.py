@@ -19,10 +19,19 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from models.seeds import named_generator
-from models.tasks.base import Documents, Prompts, TaskSettings
+from models.tasks.base import (
+    BOS,
+    PAD,
+    Documents,
+    Probe,
+    Prompts,
+    Task,
+    TaskSettings,
+    answer_log_probs,
+    joined,
+)
 from models.transformer import Transformer
 
-PAD, BOS = "<pad>", "<bos>"
 FIRST_NAMES = tuple(
     "Ada Alan Bela Boris Carla Cyril Dora Edgar Elsa Felix Greta Hugo Ines Ivan Jana Karl Lena Lukas Mara "
     "Milo Nadia Nils Olga Oscar Petra Quinn Rosa Stefan Tilda Viktor".split()
@@ -157,25 +166,19 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class PromptTable:
+class PromptTable(Probe):
     """Every (subject, relation, phrasing) once, as parallel columns; masks over it judge edits.
 
     Attributes:
-        tokens: BOS, prompt, padding on the right, `[prompt, pos]`.
-        last: Position of the prompt's last token, `[prompt]`.
         subject_last: Position of the subject's last token, `[prompt]`.
         subject, relation, phrasing: Ids, `[prompt]`.
-        answer: The true object's token, `[prompt]`.
         trained: Whether the (subject, phrasing) pair occurs in training, `[prompt]`.
     """
 
-    tokens: Tensor
-    last: Tensor
     subject_last: Tensor
     subject: Tensor
     relation: Tensor
     phrasing: Tensor
-    answer: Tensor
     trained: Tensor
 
     def of(self, fact: Fact) -> Tensor:
@@ -200,13 +203,18 @@ class PromptTable:
         return self.subject != fact.subject
 
 
-class Facts:
+class Facts(Task):
     """A fact world: who there is, what is true of them, and how it is told."""
 
     name = "facts"
     description = (
         "Sentences about people: where each was born, what each works as, speaks and plays, in several "
         "phrasings with filler words. A prompt ends where the object would follow."
+    )
+    notes = (
+        "Where MLPs lie only in layers of window-2 attention, a fact is looked up at the subject's last "
+        "token and carried to the answer by the global heads after them (Meng et al. 2022, arXiv 2202.05262). An "
+        "ordinary model of this size looks it up at the prompt's last token."
     )
 
     def __init__(self, settings: FactsSettings, world_seed: int) -> None:
@@ -219,14 +227,12 @@ class Facts:
         shape = (settings.subjects, settings.relations)
         self.objects = torch.randint(settings.objects, shape, generator=generator)  # [subject, relation]
         self.trained = self._draw_trained(generator)  # [subject, phrasing]
-        self.vocabulary, self.classes = self._words()
-        self._ids = {word: token for token, word in enumerate(self.vocabulary)}
-        self.pad, self.bos, self._stop = self._ids[PAD], self._ids[BOS], self._ids["."]
-        self.object_tokens = torch.tensor(
-            [[self._ids[word] for word in self.object_words(r)] for r in range(settings.relations)]
-        )  # [relation, object]
         self._sentence_width = max(len(phrasing.split()) for phrasing in PHRASINGS) + 2
-        self.n_ctx = 1 + settings.sentences * self._sentence_width
+        super().__init__(self._words(), n_ctx=1 + settings.sentences * self._sentence_width)
+        self._stop = self.ids["."]
+        self.object_tokens = torch.tensor(
+            [[self.ids[word] for word in self.object_words(r)] for r in range(settings.relations)]
+        )  # [relation, object]
 
     def object_words(self, relation: int) -> tuple[str, ...]:
         """The objects that a relation ranges over, by id."""
@@ -249,8 +255,8 @@ class Facts:
         trained[holds_out, which[holds_out]] = False
         return trained
 
-    def _words(self) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-        """The vocabulary, and its classes."""
+    def _words(self) -> dict[str, tuple[str, ...]]:
+        """The vocabulary in groups."""
         told = [word for r in self.relations for word in (r.verb, r.other_verb, r.noun)]
         groups = {
             "special": (PAD, BOS, "."),
@@ -260,10 +266,8 @@ class Facts:
             "first_names": FIRST_NAMES,
             "last_names": LAST_NAMES,
         }
-        groups |= {relation.range: self.object_words(r) for r, relation in enumerate(self.relations)}
-        vocabulary = tuple(word for group in groups.values() for word in group)
-        ids = {word: token for token, word in enumerate(vocabulary)}
-        return vocabulary, {name: tuple(ids[word] for word in group) for name, group in groups.items()}
+        ranges = {relation.range: self.object_words(r) for r, relation in enumerate(self.relations)}
+        return groups | ranges
 
     @cached_property
     def _sentences(self) -> Tensor:
@@ -292,7 +296,7 @@ class Facts:
         answer = int(self.object_tokens[relation, self.objects[subject, relation]])
         for phrasing in PHRASINGS:
             prompt = [
-                _FILLER if word == "~" else self._ids[filled.get(word, word)] for word in phrasing.split()
+                _FILLER if word == "~" else self.ids[filled.get(word, word)] for word in phrasing.split()
             ]
             yield [*prompt, answer, self._stop]
 
@@ -331,7 +335,7 @@ class Facts:
         Each row has one or two sentences that name neither the subject nor the token.
         """
         spare = self._draw_sentences(8 * n, 1, generator)
-        first, last = (self._ids[word] for word in self.subjects[without_subject])
+        first, last = (self.ids[word] for word in self.subjects[without_subject])
         named = (spare == first).any(1) & (spare == last).any(1) | (spare == without_token).any(1)
         pairs = spare[~named][: 2 * n].reshape(n, 2 * self._sentence_width)
         one = torch.rand(n, 1, generator=generator) < 0.5
@@ -371,29 +375,3 @@ class Facts:
         known = told.view(len(self.subjects), len(self.relations), len(PHRASINGS)).all(-1)
         heldout = right[~self.table.trained]
         return {"known": known.double().mean().item(), "heldout": heldout.double().mean().item()}
-
-
-def joined(parts: list[Tensor], pad: int) -> Tensor:
-    """Rows side by side with their padding moved to the right end, cut to the longest row, `[n, pos]`."""
-    tokens = torch.cat(parts, 1)
-    padding = tokens == pad
-    order = padding.to(torch.uint8).argsort(dim=1, stable=True)
-    return tokens.gather(1, order)[:, : int((~padding).sum(1).max())]
-
-
-@torch.no_grad()
-def answer_log_probs(model: Transformer, table: PromptTable, rows: int = 400) -> Tensor:
-    """Log-probabilities of every token as each prompt's answer, `[prompt, d_vocab]`, nats.
-
-    Args:
-        model: The model.
-        table: The prompts.
-        rows: Prompts in one forward pass; a few hundred are fastest on a CPU.
-    """
-    device = model.unembed.W_U.device
-    chunks = []
-    for start in range(0, len(table.tokens), rows):
-        tokens, last = table.tokens[start : start + rows], table.last[start : start + rows]
-        resid = model.through_blocks(model.embedded(tokens.to(device)))
-        chunks.append(model.logits_of(resid[torch.arange(len(last)), last]).log_softmax(-1).cpu())
-    return torch.cat(chunks)

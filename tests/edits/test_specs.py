@@ -51,7 +51,7 @@ def test_every_kind_has_a_worked_example() -> None:
         ("blocks.0.mlp.W_out", "blocks.0.mlp.W_in", r"site\.tensor: "),
         ("min: 0.6", "min: 0.4", r"gates\.paraphrase: looser than this kind's floor, \{'min': 0\.5\}"),
         ("paraphrase", "parafrase", r'gates\.parafrase: unknown gate "parafrase".*did you mean "paraphrase"'),
-        ("{min: 0.6}", "{}", r"gates\.paraphrase: .*a gate needs min or max"),
+        ("{min: 0.6}", "{}", r"gates\.paraphrase: .*a bound needs min or max"),
         ("version: 1", "version: 2", r"version: "),
         ("gates:", "truth: {}\ngates:", r'unknown key "truth"'),
     ],

@@ -78,7 +78,18 @@ def test_list_imports_neither_torch_nor_pydantic() -> None:
 def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome("--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert command_names() == ["demo", "list", "play", "suite", "tournament", "train", "validate"]
+    assert command_names() == [
+        "demo",
+        "export",
+        "import",
+        "list",
+        "play",
+        "suite",
+        "tournament",
+        "train",
+        "validate",
+        "zoo",
+    ]
     for words in ("demo Play the small suite", "train Train a recipe's checkpoint", "validate Check recipes"):
         assert words in text
 
