@@ -28,6 +28,13 @@ class Figure:
     peer: float | None = None
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A figure that could not be measured, and why."""
+
+    reason: str
+
+
 def mean_of(values: Sequence[float], unit: str) -> Figure:
     """Mean with a 95 % percentile bootstrap interval over the values."""
     data = np.asarray(values, dtype=float)
@@ -43,10 +50,13 @@ def spread_of(values: Sequence[float], unit: str) -> Figure:
     return Figure(float(np.median(values)), unit, min(values), max(values))
 
 
-def show(title: str, rows: Mapping[str, Figure], note: str = "") -> None:
+def show(title: str, rows: Mapping[str, Figure | Missing], note: str = "") -> None:
     """Print figures as a table."""
     table = Table("figure", "value", "from", "to", "unit", "peer", title=title, caption=note)
     for name, row in rows.items():
+        if isinstance(row, Missing):
+            table.add_row(name, "missing", "", "", row.reason)
+            continue
         peer = "" if row.peer is None else f"{row.peer:.4g}"
         table.add_row(name, f"{row.value:.4g}", f"{row.low:.4g}", f"{row.high:.4g}", row.unit, peer)
     Console().print(table)
@@ -64,6 +74,10 @@ def show_grid(title: str, rows: Mapping[str, Mapping[str, Figure]]) -> None:
     Console(width=max(Console().width, 120)).print(table)
 
 
-def print_json(rows: Mapping[str, Figure]) -> None:
-    """Print figures as one JSON object."""
-    print(json.dumps({name: asdict(row) for name, row in rows.items()}, allow_nan=False))
+def print_json(rows: Mapping[str, Figure | Missing]) -> None:
+    """Print figures as one JSON object; a missing one has the value null and its reason."""
+    data = {
+        name: {"value": None, "missing": row.reason} if isinstance(row, Missing) else asdict(row)
+        for name, row in rows.items()
+    }
+    print(json.dumps(data, allow_nan=False))

@@ -19,7 +19,7 @@ from edits.base import EditRecord, apply
 from edits.moments import Base
 from edits.rome import RromeFamily, Solver, Value
 from models.components import Component
-from models.recipe import shipped_recipe
+from models.recipe import named_recipe
 from models.seeds import named_seed
 from models.training import train
 from models.zoo import Trained
@@ -84,11 +84,11 @@ def main() -> None:
 
 def trained_anew(recipe_name: str) -> tuple[list[Base], list[float]]:
     """Fresh checkpoints, and the CPU seconds that each took."""
-    recipe, bases, seconds = shipped_recipe(recipe_name), [], []
+    recipe, bases, seconds = named_recipe(recipe_name), [], []
     for seed in SEEDS:
         print(f"training {recipe_name}@{seed}.{seed}", file=sys.stderr)
         started = time.process_time()
-        checkpoint = train(recipe, seed, seed)
+        checkpoint = train(recipe, seed, seed).checkpoint
         seconds.append(time.process_time() - started)
         metrics = recipe.task.build(seed).evaluate(checkpoint.model())
         bases.append(Base(Trained(recipe, seed, seed, checkpoint, metrics)))

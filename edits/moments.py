@@ -94,12 +94,13 @@ class Base:
 
     def _sampled(self, hook: str, tokens: int, seed: int) -> Tensor:
         """An activation at every token of sampled documents, `[token, ..., d]`, float64."""
-        documents = self.task.documents(1 + tokens // 30, named_generator("moments", seed)).tokens
-        rows = []
-        for start in range(0, len(documents), 100):
-            chunk = documents[start : start + 100]
-            activation = self.model.run_with_cache(chunk, hook)[1][hook]
-            rows.append(activation[chunk != self.task.pad].double())
+        generator, rows = named_generator("moments", seed), []
+        while sum(map(len, rows)) < tokens:
+            documents = self.task.documents(1 + tokens // 30, generator).tokens
+            for start in range(0, len(documents), 100):
+                chunk = documents[start : start + 100]
+                activation = self.model.run_with_cache(chunk, hook)[1][hook]
+                rows.append(activation[chunk != self.task.pad].double())
         return torch.cat(rows)[:tokens]
 
 

@@ -21,6 +21,9 @@ from torch import Tensor
 from models.transformer import Transformer, TransformerConfig
 
 
+WRITING = ".writing-"  # how the names of unfinished files begin
+
+
 class CheckpointError(ValueError):
     """Bytes that are no checkpoint of the wanted architecture."""
 
@@ -89,7 +92,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         OSError: The folder cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

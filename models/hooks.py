@@ -28,7 +28,8 @@ class HookPoint(nn.Module):
     @property
     def idle(self) -> bool:
         """True when nothing listens here, so that an optional value need not be computed."""
-        return not (self.functions or self._forward_hooks)
+        replaced = "forward" in self.__dict__  # as nnsight does
+        return not (self.functions or self._forward_hooks or self._forward_pre_hooks or replaced)
 
 
 def named_hook_points(model: nn.Module) -> dict[str, HookPoint]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from models.checkpoints import Checkpoint, CheckpointError, from_bytes, to_bytes, write_atomically
+from models.checkpoints import (
+    WRITING,
+    Checkpoint,
+    CheckpointError,
+    from_bytes,
+    to_bytes,
+    write_atomically,
+)
 from models.folders import cache_folder
 from models.strict_yaml import StrictModel
 
-UNFINISHED, CURVE = ".unfinished", ".png"
+UNFINISHED, CURVE = ".unfinished", ".png"  # beside a checkpoint: the state of a run, the picture of its loss
 
 
 class Note(StrictModel):
@@ -139,7 +147,9 @@ def leftovers() -> list[Path]:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether somebody is training the checkpoint that a file belongs to."""
+    """Whether somebody is writing a file, or training the checkpoint that it belongs to."""
+    if path.name.startswith(WRITING):
+        return time.time() - path.stat().st_mtime < 60
     lock = path.with_suffix(".lock")
     if not lock.exists():
         return False

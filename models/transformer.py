@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.hooks import HookFunction, HookPoint, NamesFilter, attached, matching_names, named_hook_points
+from models.tl_protocol import SharedFields, TransformerLensMethods
 
 Activation = Literal["relu", "gelu"]
 Normalization = Literal["LN", "RMS"]
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(SharedFields):
     """Shapes of a model; field names are TransformerLens's, plus `window` and `mlp` for each layer.
 
     Attributes:
@@ -63,6 +64,11 @@ class TransformerConfig:
             raise ValueError(f'act_fn: got "{self.act_fn}"; allowed: relu, gelu')
         if self.normalization_type not in ("LN", "RMS", None):
             raise ValueError(f'normalization_type: got "{self.normalization_type}"; allowed: LN, RMS, null')
+
+    @property
+    def attn_only(self) -> bool:
+        """Whether no layer has an MLP."""
+        return not any(self.mlp)
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON-ready data."""
@@ -306,7 +312,7 @@ class PosEmbed(nn.Module):
         self.W_pos = nn.Parameter(torch.zeros(config.n_ctx, config.d_model))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.W_pos[: tokens.shape[1]].expand(*tokens.shape, -1)
+        return self.W_pos[: tokens.shape[1]].repeat(len(tokens), 1, 1)  # a copy, as hooks may write to it
 
 
 class Unembed(nn.Module):
@@ -321,7 +327,7 @@ class Unembed(nn.Module):
         return functional.linear(resid, self.W_U.T, self.b_U)
 
 
-class Transformer(nn.Module):
+class Transformer(TransformerLensMethods):
     """A decoder-only transformer whose every activation passes a named hook point.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edits.moments import Base
-from models.recipe import named_recipe
+from models.recipe import named_recipe, read_recipe
 from models.zoo import Trained, trained
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -49,3 +49,9 @@ def tiny(own_cache: Path) -> Trained:
 def tiny_base(tiny: Trained) -> Base:
     """The tiny checkpoint with what edits measure on it."""
     return Base(tiny)
+
+
+@pytest.fixture(scope="session")
+def weekdays(own_cache: Path) -> Base:
+    """A model of the documentation's own task, which has nothing to do with facts."""
+    return Base(trained(read_recipe(CHECKOUT / "docs" / "examples" / "weekdays.yaml"), 0, 0))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from edits.base import EditSpec, apply
+from edits.heads import HeadAblate
 from edits.kinds import load_spec
 from edits.moments import Base
 from game.case import Truth
@@ -19,7 +20,7 @@ from game.loader import load_auditor
 from game.referee import play_round
 from game.suite import suite_of
 from models.checkpoints import checkpoint_of
-from models.recipe import named_recipe
+from models.recipe import load_recipe, named_recipe
 from models.seeds import named_generator
 from models.strict_yaml import parse_document
 from models.transformer import Transformer
@@ -78,8 +79,10 @@ def test_there_is_something_to_try() -> None:
 @pytest.mark.parametrize(("page", "text"), YAML, ids=[page for page, _ in YAML])
 def test_yaml_is_valid(page: str, text: str) -> None:
     document = parse_document(text, page)
-    assert {"edit", "groups"} & document.data.keys()
-    if "groups" in document.data:
+    assert {"edit", "groups", "architecture"} & document.data.keys()
+    if "architecture" in document.data:
+        assert load_recipe(document).architecture.n_layers > 0
+    elif "groups" in document.data:
         assert suite_of(document).n_cases > 0
     else:
         assert isinstance(load_spec(document), EditSpec)
@@ -118,6 +121,20 @@ def test_files_in_a_sentence_exist(page: Path) -> None:
 def test_the_picture_is_drawn_on_its_own_ground() -> None:
     picture = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
     assert '<rect width="1080" height="760" rx="8" fill="#ffffff"/>' in picture
+
+
+def test_the_page_shows_the_example_task_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "weekdays.py"
+    assert example.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "models.md", "python")
+
+
+def test_the_example_task_is_learned_and_its_model_is_edited_like_any_other(weekdays: Base) -> None:
+    assert weekdays.trained.metrics["accuracy"] >= 0.99
+    assert weekdays.known.double().mean() >= 0.99
+    head = {"version": 1, "id": "cut", "seed": 0, "edit": {"kind": "head_ablate", "head": (1, 0)}}
+    edited = apply(weekdays, HeadAblate.model_validate(head))
+    assert edited.record.components == ("blocks.1.attn.0",)
+    assert 0 < edited.record.measured["changed"] <= 1
 
 
 def test_the_page_shows_the_example_auditor_as_it_is() -> None:

@@ -19,7 +19,7 @@ ENTRY_POINTS = "audit_game.auditors"
 
 
 def load_recipe(name: str) -> "Recipe":
-    """The shipped recipe of that name, or the one in that file.
+    """The shipped or imported recipe of that name, or the one in that file.
 
     Raises:
         CommandError: There is none, or it has faults.
@@ -27,10 +27,9 @@ def load_recipe(name: str) -> "Recipe":
     if not _is_path(name):
         _check("recipe", name, recipes())
     with told_to_user():
-        from models.recipe import load_recipe, named_recipe
-        from models.strict_yaml import read_document
+        from models.recipe import named_recipe, read_recipe
 
-        return load_recipe(read_document(Path(name))) if _is_path(name) else named_recipe(name)
+        return read_recipe(Path(name)) if _is_path(name) else named_recipe(name)
 
 
 def load_suite(name: str, budget: float | None = None) -> "Suite":

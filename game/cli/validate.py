@@ -45,7 +45,7 @@ def _checked(path: Path) -> "tuple[str, tuple[Fault, ...]]":
     try:
         document = read_document(path)
         kind = _kind(document)
-        _load(kind, document)
+        _load(kind, document, path.parent)
     except ConfigError as error:
         return kind, error.faults
     return kind, ()
@@ -61,16 +61,22 @@ def _kind(document: "Document") -> str:
         "task": "recipe",
     }
     kind = next((kind for key, kind in marks.items() if key in document.data), None)
+    if kind == "recipe" and not {"training", "imported"} & document.data.keys():
+        return "config to import a model with"
     if kind is None:
         raise document.error((), "neither a suite (groups), an edit (edit) nor a recipe (architecture)")
     return kind
 
 
-def _load(kind: str, document: "Document") -> None:
+def _load(kind: str, document: "Document", folder: Path) -> None:
     if kind == "recipe":
         from models.recipe import load_recipe
 
-        load_recipe(document)
+        load_recipe(document, folder)
+    elif kind.startswith("config"):
+        from models.recipe import load_shape
+
+        load_shape(document, folder)
     elif kind == "edit":
         from edits.kinds import load_spec
 

@@ -22,7 +22,7 @@ def curve_png(title: str, curve: Sequence[tuple[int, float, float]]) -> bytes:
     left.set(title=title, xlabel="step", ylabel="loss (nats)", yscale="log")
     right.set(ylabel="accuracy", ylim=(0.0, 1.02))
     left.grid(alpha=0.3)
-    left.legend(handles=[loss, accuracy], loc="center right")
+    figure.legend(handles=[loss, accuracy], loc="outside lower center", ncols=2, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()

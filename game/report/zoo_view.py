@@ -11,7 +11,8 @@ from rich.text import Text
 from game.report.bars import probability_bar, sparkline
 from models.bounds import Bound
 from models.shelf import Kept, Note, read
-from models.tasks.base import Finding, Task
+from models.strict_yaml import ConfigError
+from models.tasks.base import Finding
 from models.zoo import rebuilt, state_of
 
 SHOWN = 8  # largest values of a long finding
@@ -42,7 +43,7 @@ def checkpoint_lines(each: Kept) -> Iterator[str]:
 
 def checkpoint_view(each: Kept) -> RenderableType:
     """Origin, measures beside what the recipe wants, the loss curve, and traces of the mechanism."""
-    note, task, findings = _read(each)
+    note, notes, findings = _read(each)
     parts: list[RenderableType] = [
         Text(note.name, style="bold"),
         Text(str(note.recipe.get("description", "")).strip()),
@@ -55,15 +56,19 @@ def checkpoint_view(each: Kept) -> RenderableType:
         parts += [Text(f"loss  {sparkline(losses)}  {last}"), Text("")]
     for name, finding in findings.items():
         parts += [Text(f"{name}: {finding.meaning}", style="italic"), _finding(finding)]
-    return Group(*parts, Text(task.notes))
+    return Group(*parts, Text(notes))
 
 
-def _read(each: Kept) -> tuple[Note, Task, Mapping[str, Finding]]:
+def _read(each: Kept) -> tuple[Note, str, Mapping[str, Finding]]:
+    """A checkpoint's note, the task's notes and its findings, as far as its task is still known."""
     found = read(each.path)
     assert found is not None
     checkpoint, note = found
-    task = rebuilt(note).task.build(note.world_seed)
-    return note, task, task.findings(checkpoint.model())
+    try:
+        task = rebuilt(note).task.build(note.world_seed)
+    except ConfigError as error:
+        return note, f"its task cannot be read now: {error}", {}
+    return note, task.notes, task.findings(checkpoint.model())
 
 
 def _origin(each: Kept, note: Note) -> Iterator[list[str]]:

@@ -214,3 +214,29 @@ def test_a_layer_without_mlp_is_refused(tiny_base: Base) -> None:
         EditError, match=r"site\.tensor: blocks\.2\.mlp\.W_out does not exist; layers with an MLP: \[0, 1\]"
     ):
         apply(tiny_base, spec)
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [
+        ("untouched", {}),
+        ("random_rank1", {"tensor": "blocks.1.mlp.W_out", "rel_norm": 0.5}),
+        ("benign_finetune", {"steps": 5}),
+    ],
+)
+def test_controls_hold_on_a_model_of_another_task(kind: str, edit: dict[str, Any], weekdays: Base) -> None:
+    record = apply(weekdays, spec_of(kind, **edit)).record
+    assert record.accepted
+    assert record.measured["changed"] == 0
+
+
+def test_a_fact_edit_is_refused_where_there_are_no_facts(weekdays: Base) -> None:
+    with pytest.raises(EditError, match="the base's task is weekdays, which has no facts to rewrite"):
+        apply(weekdays, spec_of("rrome", fact={"subject": 0, "relation": 0, "object_new": 0}))
+
+
+def test_moments_are_taken_over_as_many_tokens_as_asked_for(weekdays: Base) -> None:
+    short = weekdays.mean("blocks.0.mlp.hook_post", tokens=3000)
+    documents = weekdays.task.documents(101, named_generator("moments", 0)).tokens
+    assert len(documents) * documents.shape[1] < 3000
+    assert short.shape == (64,)

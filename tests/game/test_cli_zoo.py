@@ -67,6 +67,8 @@ def test_prune_takes_leftovers_of_killed_training_but_nothing_that_is_kept(
 ) -> None:
     for name in ("facts-tiny-0-9-abc.unfinished", ".writing-abc", "facts-tiny-0-9-abc.json"):
         (zoo / name).write_bytes(b"left")
+        os.utime(zoo / name, (0, 0))
+    (zoo / ".writing-now").write_bytes(b"half")  # somebody is at it
     removed = [row[0] for row in lines(capsys, "zoo", "prune")]
     assert sorted(removed) == [".writing-abc", "facts-tiny-0-9-abc.json", "facts-tiny-0-9-abc.unfinished"]
     assert main(["zoo", "verify", "--display", "none"]) == 0

@@ -64,3 +64,9 @@ def test_a_faulty_suite_is_told_with_its_place(old: str, new: str, message: str)
 def test_an_unknown_suite_is_told_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r'unknown suite "startre".*did you mean "starter"'):
         load_suite("startre")
+
+
+def test_a_fact_edit_in_a_suite_needs_models_of_facts() -> None:
+    text = TINY_SUITE.replace("facts-tiny", "key-value")
+    with pytest.raises(ConfigError, match=r"sites\.key-value: rrome edits models of facts, not of key_value"):
+        suite_of(parse_document(text, "suite.yaml"))

@@ -63,6 +63,27 @@ def test_hooked_and_fused_norms_agree(norm: Normalization, tokens: Tensor) -> No
     torch.testing.assert_close(model(tokens), model.run_with_cache(tokens)[0])
 
 
+def test_attention_is_what_its_formula_says(model: Transformer, tokens: Tensor) -> None:
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.add_(torch.randn(weight.shape, generator=named_generator(name)), alpha=0.3)
+    _, cache = model.run_with_cache(tokens)
+    weights, block = model.state_dict(), "blocks.0."
+    x = cache[block + "ln1.hook_normalized"] * weights[block + "ln1.w"] + weights[block + "ln1.b"]
+    q, k, v = (
+        torch.einsum("bpd,hde->bhpe", x, weights[f"{block}attn.W_{letter}"])
+        + weights[f"{block}attn.b_{letter}"][:, None]
+        for letter in "QKV"
+    )
+    distance = torch.arange(7)[:, None] - torch.arange(7)
+    scores = torch.einsum("bhqe,bhke->bhqk", q, k) / 2  # the root of d_head
+    scores = torch.where((distance >= 0) & (distance < 2), scores, -torch.inf)
+    z = torch.einsum("bhqk,bhke->bqhe", scores.softmax(-1), v)
+    out = torch.einsum("bqhe,hed->bqd", z, weights[block + "attn.W_O"]) + weights[block + "attn.b_O"]
+    torch.testing.assert_close(cache[block + "attn.hook_attn_scores"], scores)
+    torch.testing.assert_close(cache[block + "hook_attn_out"], out)
+
+
 def test_a_window_of_two_sees_only_itself_and_the_token_before(model: Transformer, tokens: Tensor) -> None:
     _, cache = model.run_with_cache(tokens)
     pattern = cache["blocks.0.attn.hook_pattern"]
@@ -102,6 +123,48 @@ def test_no_hook_survives_an_exception(model: Transformer, tokens: Tensor) -> No
     with pytest.raises(ZeroDivisionError, match=r"blocks\.1\.hook_resid_pre"):
         model.run_with_hooks(tokens, [("hook_embed", lambda x, hook: x), ("blocks.1.hook_resid_pre", broken)])
     assert all(point.idle for point in model.hook_dict.values())
+
+
+def test_hooks_act_in_order_and_may_change_in_place(model: Transformer, tokens: Tensor) -> None:
+    def double_the_first_query_in_place(q: Tensor, hook: HookPoint) -> None:
+        q[:, 0] *= 2
+
+    seen: list[Tensor] = []
+    name = "blocks.0.attn.hook_q"
+    before = model.run_with_cache(tokens, name)[1][name]
+    model.run_with_hooks(
+        tokens, [(name, double_the_first_query_in_place), (name, lambda q, _: seen.append(q))]
+    )
+    torch.testing.assert_close(seen[0][:, 0], 2 * before[:, 0])
+    torch.testing.assert_close(seen[0][:, 1:], before[:, 1:])
+
+
+def test_writing_to_what_passes_never_writes_to_weights(model: Transformer) -> None:
+    def wipe(activation: Tensor, hook: HookPoint) -> None:
+        activation.zero_()
+
+    model.requires_grad_(False)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.run_with_hooks(torch.tensor([[1, 2, 3]]), [(lambda name: not name.endswith("scale"), wipe)])
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_a_forward_hook_of_torchs_own_sees_results_too(model: Transformer, tokens: Tensor) -> None:
+    shapes: list[torch.Size] = []
+    handle = model.hook_dict["blocks.1.attn.hook_result"].register_forward_hook(
+        lambda _module, _inputs, output: shapes.append(output.shape)
+    )
+    model(tokens)
+    handle.remove()
+    assert shapes == [(4, 7, 2, 8)]
+
+
+def test_gradients_are_the_same_bytes_on_each_run(model: Transformer, tokens: Tensor) -> None:
+    def gradients() -> list[Tensor]:
+        return list(torch.autograd.grad(model(tokens).logsumexp(-1).sum(), list(model.parameters())))
+
+    again = gradients()
+    assert all(torch.equal(first, second) for first, second in zip(gradients(), again, strict=True))
 
 
 def test_unknown_hook_is_refused_not_ignored(model: Transformer, tokens: Tensor) -> None:

@@ -149,7 +149,11 @@ def test_named_recipes_are_valid_and_named_after_their_file(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: facts", "kind: fcats", r'tiny\.yaml:5:14: task\.kind: unknown task "fcats"; allowed: .*did you mean "facts"'),
+        (
+            "kind: facts",
+            "kind: fcats",
+            r'tiny\.yaml:5:14: task\.kind: unknown task "fcats"; allowed: .*did you mean "facts"',
+        ),
         (
             "window: [2, 2, null, null]",
             "window: [2, 2]",
