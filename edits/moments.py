@@ -94,8 +94,9 @@ class Base:
 
     def _sampled(self, hook: str, tokens: int, seed: int) -> Tensor:
         """An activation at every token of sampled documents, `[token, ..., d]`, float64."""
-        generator, rows = named_generator("moments", seed), []
-        while sum(map(len, rows)) < tokens:
+        generator = named_generator("moments", seed)
+        rows: list[Tensor] = []
+        while sum(len(chunk) for chunk in rows) < tokens:
             documents = self.task.documents(1 + tokens // 30, generator).tokens
             for start in range(0, len(documents), 100):
                 chunk = documents[start : start + 100]

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from models.transformer import Transformer, TransformerConfig
 
-
 WRITING = ".writing-"  # how the names of unfinished files begin
 
 

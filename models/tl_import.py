@@ -84,7 +84,7 @@ def from_tl_state_dict(state: Mapping[str, Tensor], fields: Mapping[str, Any]) -
     """
     config = config_of_fields(fields)
     folded = fields.get("normalization_type") in ("LNPre", "RMSPre")
-    return checkpoint_of_state({**state, **_unit_norms(config)} if folded else state, config)
+    return _checkpoint(state, _unit_norms(config) if folded else {}, config)
 
 
 def checkpoint_of_state(state: Mapping[str, Tensor], config: TransformerConfig) -> Checkpoint:
@@ -93,14 +93,24 @@ def checkpoint_of_state(state: Mapping[str, Tensor], config: TransformerConfig) 
     Raises:
         ImportFault: Every tensor that is missing, unknown, misshaped or not finite in float32.
     """
-    idle = {name for name in state if BUFFER.fullmatch(name)} | set(_idle_mlps(state, config))
-    faults = list(_tensor_faults({name: state[name] for name in state if name not in idle}, config))
+    return _checkpoint(state, {}, config)
+
+
+def _checkpoint(
+    state: Mapping[str, Tensor], folded: Mapping[str, Tensor], config: TransformerConfig
+) -> Checkpoint:
+    """The checkpoint of a state and of what was folded away from it."""
+    idle = {name for name in state if BUFFER.fullmatch(str(name))} | set(_idle_mlps(state, config))
+    faults = [f"{name}: a folded norm has no such tensor" for name in folded if name in state]
+    whole = {name: tensor for name, tensor in {**state, **folded}.items() if name not in idle}
+    faults += _tensor_faults(whole, config)
     if faults:
         raise ImportFault(faults)
-    weights = {
-        name: state[name].detach().to("cpu", torch.float32, copy=True) for name in config.weight_shapes()
-    }
-    return Checkpoint(config, {name: weight.contiguous() for name, weight in weights.items()})
+    return Checkpoint(config, {name: _copied(whole[name]) for name in config.weight_shapes()})
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def config_of_fields(fields: Mapping[str, Any]) -> TransformerConfig:

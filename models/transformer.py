@@ -218,10 +218,10 @@ class Attention(nn.Module):
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `x W[h] + b[h]` for each head, `[batch, pos, head, d_head]` each."""
-        heads = torch.cat((self.W_Q, self.W_K, self.W_V))  # one matrix product for all three
-        projected = (x @ heads.transpose(0, 1).flatten(1)).view(*x.shape[:-1], *heads.shape[::2])
-        q, k, v = projected.chunk(3, dim=2)
-        return q + self.b_Q, k + self.b_K, v + self.b_V
+        heads, biases = torch.cat((self.W_Q, self.W_K, self.W_V)), torch.cat((self.b_Q, self.b_K, self.b_V))
+        together = functional.linear(x, heads.transpose(0, 1).flatten(1).T, biases.flatten())
+        together = together.view(*x.shape[:-1], 3, *self.b_Q.shape)
+        return together[:, :, 0], together[:, :, 1], together[:, :, 2]
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Values averaged over the attention pattern, `[batch, pos, head, d_head]`."""
@@ -335,6 +335,8 @@ class Transformer(TransformerLensMethods):
         generator: Draws the initial weights; without one all weights stay at zero (or one, for gains), to be
             loaded.
     """
+
+    cfg: TransformerConfig
 
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
