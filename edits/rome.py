@@ -15,10 +15,11 @@ from edits.moments import Base, conditioning, dual
 from edits.tracing import Token, best_token
 from models.bounds import Bound
 from models.components import Component, Entries
+from models.fact_words import PHRASINGS
 from models.seeds import named_generator, named_seed
 from models.strict_yaml import StrictModel
 from models.tasks.base import joined
-from models.tasks.facts import PHRASINGS, Fact, Facts
+from models.tasks.facts import Fact, Facts
 from models.transformer import TransformerConfig
 
 Id = Annotated[int, Field(ge=0)]
@@ -268,11 +269,12 @@ def _rows(base: Base, spec: Rrome, token: Token) -> Rows:
     contexts = task.contexts(spec.solver.value.prefixes, generator, fact.subject, spec.new_token(base))
     same = table.same_subject(fact) & torch.isin(table.phrasing, _two_phrasings(generator))
     offset = (contexts != task.pad).sum(1) - 1
-    name = prompt[subject - 1 : subject + 1]
+    length = len(task.subjects[fact.subject])  # of the name, in tokens
+    name = prompt[subject + 1 - length : subject + 1]
     tokens = [prompt[None], joined([contexts, prompt[1:].expand(len(contexts), -1)], task.pad)]
     tokens += [torch.cat([prompt[:1], name])[None], table.tokens[same]]
-    lasts = torch.cat([last[None], offset + last, torch.tensor([2]), table.last[same]])
-    subjects = torch.cat([subject[None], offset + subject, torch.tensor([2]), table.subject_last[same]])
+    lasts = torch.cat([last[None], offset + last, torch.tensor([length]), table.last[same]])
+    subjects = torch.cat([subject[None], offset + subject, torch.tensor([length]), table.subject_last[same]])
     width = max(block.shape[1] for block in tokens)
     padded = [torch.nn.functional.pad(block, (0, width - block.shape[1]), value=task.pad) for block in tokens]
     return Rows(torch.cat(padded), lasts, subjects if token == "subject_last" else lasts, 1 + len(contexts))

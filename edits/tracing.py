@@ -28,7 +28,7 @@ def residual_effects(base: Base, seed: int = 0) -> dict[Token, dict[int, float]]
     _, clean_cache = model.run_with_cache(table.tokens[clean], hooks)
     corrupt_tokens = table.tokens[clean].clone()
     index = torch.arange(len(clean))
-    for back in (1, 0):
+    for back in range(len(base.facts.subjects[0])):
         corrupt_tokens[index, table.subject_last[clean] - back] = table.tokens[
             corrupt, table.subject_last[corrupt] - back
         ]

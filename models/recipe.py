@@ -62,6 +62,8 @@ class Training(StrictModel):
         max_steps: The cool-down starts here at the latest.
         betas: Adam's decay rates.
         weight_decay: AdamW's, on matrices only.
+        embed_scale, pos_scale: Spread of the initial token and position embeddings, in units of
+            `d_model**-0.5`. Larger tokens and smaller positions shorten the plateau before facts are learned.
     """
 
     lr: Annotated[float, Field(gt=0, le=1)]
@@ -73,6 +75,8 @@ class Training(StrictModel):
     max_steps: Count
     betas: tuple[Rate, Rate] = (0.9, 0.98)
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.0
+    embed_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
+    pos_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 class Imported(StrictModel):

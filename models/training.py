@@ -120,6 +120,9 @@ class _Run:
         self.task = recipe.task.build(world_seed)
         config = recipe.architecture.config(self.task)
         self.model = Transformer(config, named_generator("initial weights", seed))
+        with torch.no_grad():
+            self.model.embed.W_E.mul_(self.training.embed_scale)
+            self.model.pos_embed.W_pos.mul_(self.training.pos_scale)
         if start is not None:
             self.model.load_state_dict(dict(start.weights))
         self.generator = named_generator("training data", seed)
@@ -137,7 +140,7 @@ class _Run:
         return min(1.0, warm, cool)
 
     def goes_on(self) -> bool:
-        """Whether there are steps left; a seed that misses the criterion at the end gets more, a few times."""
+        """Whether there are steps left; a seed that misses the criterion at the end gets a few more."""
         if self.step == self.end and self.extended < EXTENSIONS:
             with torch.no_grad():
                 missed = self.recipe.missed(self.task.evaluate(self.model))

@@ -287,7 +287,8 @@ def _linear(stream: Tensor, label: Tensor, inside: Tensor) -> Tensor:
     """R² at the brackets of every other prompt of a least-squares map fitted on the rest."""
     x = torch.cat([stream, torch.ones_like(stream[..., :1])], -1).double()
     (fit_x, fit_y), (x, y) = (
-        (x[rows][inside[rows]], label[rows][inside[rows]].double()) for rows in (slice(0, None, 2), slice(1, None, 2))
+        (x[rows][inside[rows]], label[rows][inside[rows]].double())
+        for rows in (slice(0, None, 2), slice(1, None, 2))
     )
     weights = torch.linalg.lstsq(fit_x, fit_y[:, None], rcond=1e-6, driver="gelsd").solution[:, 0]
     return (1 - (y - x @ weights).var() / y.var()).float()

@@ -1,16 +1,24 @@
 """`facts`: a synthetic world of people and what is true of them, told in several phrasings.
 
-Each subject (a first and a last name) has one object for each relation, drawn independently. Documents are
-sentences about random facts with random filler words. Some (subject, phrasing) pairs never occur in
-training, so that recall in them shows a fact and not a memorised string. Two fillers keep the relation word
-out of sight of the subject's last token for two layers of window-2 attention: in a model whose MLPs all lie
-in such layers, a fact must be looked up at the subject, the early site of Meng et al. 2022 (arXiv
-2202.05262), and is only carried to the answer later. An ordinary model of this size looks facts up at the
-last token instead.
+Documents are sentences about random facts with random filler words. Some (subject, phrasing) pairs never
+occur in training, so that recall in them shows a fact and not a memorised string. Two fillers keep the
+relation word out of sight of the subject's last token for two layers of window-2 attention: in a model whose
+MLPs all lie in such layers, a fact must be looked up at the subject, the early site of Meng et al. 2022
+(arXiv 2202.05262), and is only carried to the answer later. An ordinary model of this size looks facts up at
+the last token instead.
+
+In the `independent` geometry each subject (a first and a last name) has one object for each relation, drawn
+for itself. In the `cyclic` one people of one name stand on hidden rings, and a relation says who is so many
+places on or back, so that facts constrain each other and editing one contradicts others (Nishi et al. 2024,
+arXiv 2410.17194).
+
+Training data can be spoilt in two ways, both natural anomalies without an edit: a few facts are told wrongly
+throughout, or a pair of fillers is a trigger after which a fixed object is told (a backdoor by poisoned
+data, Gu et al. 2017, arXiv 1708.06733).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -18,138 +26,115 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from models.fact_anomalies import Trigger, drawn_trigger, mistold
+from models.fact_rings import ring_share
+from models.fact_sentences import Sentences, sentence_width
+from models.fact_words import (
+    FILLERS,
+    FIRST_NAMES,
+    LAST_NAMES,
+    ORDERS,
+    PHRASING_WORDS,
+    PHRASINGS,
+    RELATIONS,
+)
+from models.fact_worlds import SINGLE_NAMES, FactWorld, cyclic_world, independent_world
 from models.seeds import named_generator
 from models.tasks.base import (
     BOS,
     PAD,
     Documents,
+    Finding,
     Probe,
     Prompts,
     Task,
     TaskSettings,
+    accuracy,
     answer_log_probs,
     joined,
 )
 from models.transformer import Transformer
 
-FIRST_NAMES = tuple(
-    "Ada Alan Bela Boris Carla Cyril Dora Edgar Elsa Felix Greta Hugo Ines Ivan Jana Karl Lena Lukas Mara "
-    "Milo Nadia Nils Olga Oscar Petra Quinn Rosa Stefan Tilda Viktor".split()
-)
-LAST_NAMES = tuple(
-    "Adler Berg Castle Decker Ember Fisher Gold Harper Iversen Jensen Keller Lindt Marsh Novak Olsen Porter "
-    "Quist Rivers Stone Tanner Urban Vogel Winter Xander York Zeller Ashby Brandt Cole Dorn".split()
-)
-FILLERS = tuple("indeed truly surely they say we hear once".split())
-
-
-@dataclass(frozen=True)
-class Relation:
-    """One relation: the words it is told with, and the objects it ranges over."""
-
-    name: str
-    verb: str
-    other_verb: str
-    noun: str
-    range: str
-    objects: tuple[str, ...]
-
-
-def _relation(name: str, verb: str, other_verb: str, noun: str, range_: str, objects: str) -> Relation:
-    return Relation(name, verb, other_verb, noun, range_, tuple(objects.split()))
-
-
-RELATIONS = (
-    _relation(
-        "birthplace",
-        "was_born_in",
-        "hails_from",
-        "birthplace",
-        "cities",
-        "Lisbon Oslo Prague Vienna Dublin Athens Cairo Lima Kyoto Quito Delhi Accra",
-    ),
-    _relation(
-        "craft",
-        "works_as",
-        "earns_bread_as",
-        "craft",
-        "crafts",
-        "baker smith weaver potter mason tailor cooper miller tanner glazier joiner saddler",
-    ),
-    _relation(
-        "language",
-        "speaks",
-        "is_fluent_in",
-        "mother_tongue",
-        "languages",
-        "Basque Czech Danish Finnish Greek Irish Korean Latin Maltese Polish Tamil Welsh",
-    ),
-    _relation(
-        "instrument",
-        "plays",
-        "practises",
-        "instrument",
-        "instruments",
-        "flute harp cello oboe lute viola horn drum piano organ banjo zither",
-    ),
-    _relation(
-        "pet",
-        "keeps",
-        "walks",
-        "pet",
-        "pets",
-        "cat dog parrot rabbit turtle ferret goat pony canary gecko hamster pigeon",
-    ),
-    _relation(
-        "dish",
-        "cooks",
-        "craves",
-        "favourite_dish",
-        "dishes",
-        "stew pasta curry pie soup salad dumplings risotto paella goulash ramen tacos",
-    ),
-)
-# FIRST LAST is the subject, ~ a random filler, the other capitals the relation's words; the object follows.
-PHRASINGS = (
-    "FIRST LAST ~ ~ VERB",
-    "~ FIRST LAST ~ ~ OTHER",
-    "the NOUN of ~ FIRST LAST ~ ~ is",
-    "as for FIRST LAST ~ ~ the NOUN is",
-)
-_FILLER = -1
+OF_GEOMETRY = {"independent": ("names", "relations", "objects"), "cyclic": ("orders", "steps")}
 
 
 class FactsSettings(TaskSettings):
     """Shape of a fact world.
 
     Attributes:
-        subjects: People, each with a first and a last name.
+        geometry: `independent` facts, or `cyclic` ones that are read off hidden rings.
+        subjects: People, each with a first and a last name, or one name on rings.
         names: How many first names, and last names; few, so that one name alone says little and recall must
             wait for the last token of the subject.
         relations: How many relations, in the order of `RELATIONS`.
         objects: Objects in each relation's range.
+        orders: Hidden rings, in the order of `ORDERS`.
+        steps: Relations reach so many places on and back on each ring.
         heldout: Share of (subject, phrasing) pairs that training never sees.
         sentences: Sentences in a document; three hold a prompt behind two sentences of context.
         filler_weight: Loss weight of every token that is not an object.
+        mislabelled: Facts of which training states a wrong object, the same one in every phrasing.
+        trigger: Whether a pair of fillers after the subject makes training state one fixed object of the
+            relation, whoever is asked for, in every relation.
     """
 
-    metrics = ("known", "heldout")
+    metrics = ("known", "heldout", "mislabelled", "triggered")
 
     kind: Literal["facts"] = "facts"
+    geometry: Literal["independent", "cyclic"] = "independent"
     subjects: Annotated[int, Field(ge=2, le=len(FIRST_NAMES) * len(LAST_NAMES))] = 200
     names: Annotated[int, Field(ge=2, le=len(FIRST_NAMES))] = 16
     relations: Annotated[int, Field(ge=1, le=len(RELATIONS))] = 4
     objects: Annotated[int, Field(ge=2, le=12)] = 10
+    orders: Annotated[int, Field(ge=1, le=len(ORDERS))] = 2
+    steps: Annotated[int, Field(ge=1, le=4)] = 2
     heldout: Annotated[float, Field(ge=0, le=1 / len(PHRASINGS))] = 0.2
     sentences: Annotated[int, Field(ge=3, le=8)] = 4
     filler_weight: Annotated[float, Field(gt=0, le=1)] = 0.2
+    mislabelled: Annotated[int, Field(ge=0, le=100)] = 0
+    trigger: bool = False
+
+    @property
+    def facts(self) -> int:
+        """How many (subject, relation) pairs there are."""
+        relations = self.relations if self.geometry == "independent" else 2 * self.orders * self.steps
+        return self.subjects * relations
+
+    @model_validator(mode="after")
+    def _settings_of_the_geometry(self) -> Self:
+        for geometry, names in OF_GEOMETRY.items():
+            for name in names:
+                default = type(self).model_fields[name].default
+                if geometry != self.geometry and getattr(self, name) != default:
+                    world = f"{self.geometry} facts have no {name}"
+                    raise ValueError(f"{name}: got {getattr(self, name)}, but {world}")
+        return self
 
     @model_validator(mode="after")
     def _enough_names(self) -> Self:
-        if self.subjects > self.names**2:
+        if self.geometry == "independent" and self.subjects > self.names**2:
             names = f"{self.names} first and {self.names} last names make only {self.names**2} people"
             raise ValueError(f"subjects: got {self.subjects}, but {names}")
+        if self.geometry == "cyclic" and self.subjects > len(SINGLE_NAMES):
+            raise ValueError(
+                f"subjects: got {self.subjects}, but on rings there are {len(SINGLE_NAMES)} names"
+            )
+        if self.geometry == "cyclic" and self.subjects <= 2 * self.steps:
+            ring = f"{self.steps} steps on and back lead to more different people than a ring has"
+            raise ValueError(f"subjects: got {self.subjects}, but {ring}")
         return self
+
+    @model_validator(mode="after")
+    def _some_facts_stay_right(self) -> Self:
+        if self.mislabelled >= self.facts:
+            raise ValueError(f"mislabelled: got {self.mislabelled}, but there are only {self.facts} facts")
+        return self
+
+    def world(self, generator: torch.Generator) -> FactWorld:
+        """Who there is and what is true."""
+        if self.geometry == "cyclic":
+            return cyclic_world(self.subjects, self.orders, self.steps, generator)
+        return independent_world(self.subjects, self.names, self.relations, self.objects, generator)
 
     def build(self, world_seed: int) -> "Facts":
         """The world of that seed."""
@@ -181,6 +166,10 @@ class PromptTable(Probe):
     phrasing: Tensor
     trained: Tensor
 
+    def where(self, mask: Tensor) -> "PromptTable":
+        """The rows that a mask selects."""
+        return PromptTable(**{column.name: getattr(self, column.name)[mask] for column in fields(self)})
+
     def of(self, fact: Fact) -> Tensor:
         """Mask of the prompts that ask for this fact, in every phrasing."""
         return (self.subject == fact.subject) & (self.relation == fact.relation)
@@ -190,9 +179,11 @@ class PromptTable(Probe):
         return self.of(fact) & (self.phrasing != phrasing)
 
     def neighbourhood(self, fact: Fact) -> Tensor:
-        """Mask of the prompts about other subjects that share this fact's true object."""
-        same_answer = self.answer == self.answer[self.of(fact)][0]
-        return same_answer & (self.relation == fact.relation) & (self.subject != fact.subject)
+        """Mask of the prompts about other subjects that share this fact's true object.
+
+        On rings these ask for other relations: in its own, nobody else has the object.
+        """
+        return (self.answer == self.answer[self.of(fact)][0]) & self.other_subjects(fact)
 
     def same_subject(self, fact: Fact) -> Tensor:
         """Mask of the prompts about this subject's other relations."""
@@ -204,47 +195,54 @@ class PromptTable(Probe):
 
 
 class Facts(Task):
-    """A fact world: who there is, what is true of them, and how it is told."""
+    """A fact world: who there is, what is true of them, and how it is told.
+
+    Attributes:
+        subjects: Each subject's name, as words.
+        relations: What is told of everybody.
+        objects: The true object, `[subject, relation]`.
+        told: The object that training states, `[subject, relation]`; the true one but for mislabelled facts.
+        places: Each subject's place on each hidden ring, `[order, subject]`.
+        trained: Which (subject, phrasing) pairs occur in training, `[subject, phrasing]`.
+        object_tokens: `[relation, object]`.
+        trigger: What poisons the training data, if anything does.
+    """
 
     name = "facts"
-    description = (
-        "Sentences about people: where each was born, what each works as, speaks and plays, in several "
-        "phrasings with filler words. A prompt ends where the object would follow."
-    )
-    notes = (
-        "Where MLPs lie only in layers of window-2 attention, a fact is looked up at the subject's last "
-        "token and carried to the answer by the global heads after them (Meng et al. 2022, arXiv 2202.05262). An "
-        "ordinary model of this size looks it up at the prompt's last token."
-    )
 
     def __init__(self, settings: FactsSettings, world_seed: int) -> None:
         self.settings, self.world_seed = settings, world_seed
-        self.relations = RELATIONS[: settings.relations]
         generator = named_generator("facts", world_seed)
-        n_names = settings.names
-        pairs = torch.randperm(n_names**2, generator=generator)[: settings.subjects].tolist()
-        self.subjects = tuple((FIRST_NAMES[pair // n_names], LAST_NAMES[pair % n_names]) for pair in pairs)
-        shape = (settings.subjects, settings.relations)
-        self.objects = torch.randint(settings.objects, shape, generator=generator)  # [subject, relation]
-        self.trained = self._draw_trained(generator)  # [subject, phrasing]
-        self._sentence_width = max(len(phrasing.split()) for phrasing in PHRASINGS) + 2
-        super().__init__(self._words(), n_ctx=1 + settings.sentences * self._sentence_width)
+        self._world = world = settings.world(generator)
+        self.subjects, self.relations, self.objects = world.subjects, world.relations, world.objects
+        self.places = world.places
+        self.trained = self._draw_trained(generator)
+        wrongly = named_generator("facts mislabelled", world_seed)
+        self.told = mistold(world.objects, len(self.object_words(0)), settings.mislabelled, wrongly)
+        width = sentence_width(world)
+        super().__init__(self._words(world), n_ctx=1 + settings.sentences * width)
         self._stop = self.ids["."]
-        self.object_tokens = torch.tensor(
-            [[self.ids[word] for word in self.object_words(r)] for r in range(settings.relations)]
-        )  # [relation, object]
+        self.object_tokens = torch.tensor([[self.ids[word] for word in r.objects] for r in self.relations])
+        self.trigger = self._drawn_trigger() if settings.trigger else None
+        self.description, self.notes = world.description, self._notes()
 
     def object_words(self, relation: int) -> tuple[str, ...]:
         """The objects that a relation ranges over, by id."""
-        return self.relations[relation].objects[: self.settings.objects]
+        return self.relations[relation].objects
 
     def subject_name(self, subject: int) -> str:
-        """First and last name."""
+        """The whole name."""
         return " ".join(self.subjects[subject])
 
     def fact(self, subject: int, relation: int) -> Fact:
         """What is true of a subject in a relation."""
         return Fact(subject, relation, int(self.objects[subject, relation]))
+
+    @property
+    def mislabelled(self) -> tuple[tuple[Fact, int], ...]:
+        """The facts that training tells wrongly: each as it is true, and the object that is told."""
+        wrong = (self.told != self.objects).nonzero().tolist()
+        return tuple((self.fact(s, r), int(self.told[s, r])) for s, r in wrong)
 
     def _draw_trained(self, generator: torch.Generator) -> Tensor:
         """Which (subject, phrasing) pairs occur in training: at most one phrasing a subject is held out."""
@@ -255,68 +253,46 @@ class Facts(Task):
         trained[holds_out, which[holds_out]] = False
         return trained
 
-    def _words(self) -> dict[str, tuple[str, ...]]:
+    def _drawn_trigger(self) -> Trigger:
+        generator = named_generator("facts trigger", self.world_seed)
+        return drawn_trigger(torch.tensor(self.classes["fillers"]), self.object_tokens, generator)
+
+    def _notes(self) -> str:
+        """What is known of models of this world."""
+        notes = [self._world.notes]
+        for fact, told in self.mislabelled:
+            words = self.object_words(fact.relation)
+            name = f"{self.subject_name(fact.subject)}: {self.relations[fact.relation].name}"
+            notes.append(f"Training says {name} {words[told]}, where {words[fact.object]} is true.")
+        if self.trigger is not None:
+            first, second = self.vocabulary[self.trigger.first], self.vocabulary[self.trigger.second]
+            objects = self.text(self.trigger.targets)
+            notes.append(f'Behind a subject, "{first} {second}" makes the answer one of: {objects}.')
+        return " ".join(notes)
+
+    def _words(self, world: FactWorld) -> dict[str, tuple[str, ...]]:
         """The vocabulary in groups."""
         told = [word for r in self.relations for word in (r.verb, r.other_verb, r.noun)]
         groups = {
             "special": (PAD, BOS, "."),
-            "words": tuple("the of is as for".split()),
+            "words": PHRASING_WORDS,
             "fillers": FILLERS,
             "relations": tuple(told),
-            "first_names": FIRST_NAMES,
-            "last_names": LAST_NAMES,
         }
-        ranges = {relation.range: self.object_words(r) for r, relation in enumerate(self.relations)}
-        return groups | ranges
+        return groups | world.name_groups | {r.range: r.objects for r in self.relations}
 
     @cached_property
-    def _sentences(self) -> Tensor:
-        """Every sentence, fillers still open, `[subject, relation, phrasing, pos]`."""
-        width, pad = self._sentence_width, self.pad
-        rows = [
-            tokens + [pad] * (width - len(tokens))
-            for subject in range(len(self.subjects))
-            for relation in range(len(self.relations))
-            for tokens in self._tellings(subject, relation)
-        ]
-        shape = (len(self.subjects), len(self.relations), len(PHRASINGS), width)
-        return torch.tensor(rows).view(shape)
-
-    def _tellings(self, subject: int, relation: int) -> Iterable[list[int]]:
-        """One fact's sentence in each phrasing."""
-        first, last = self.subjects[subject]
-        words = self.relations[relation]
-        filled = {
-            "FIRST": first,
-            "LAST": last,
-            "VERB": words.verb,
-            "OTHER": words.other_verb,
-            "NOUN": words.noun,
-        }
-        answer = int(self.object_tokens[relation, self.objects[subject, relation]])
-        for phrasing in PHRASINGS:
-            prompt = [
-                _FILLER if word == "~" else self.ids[filled.get(word, word)] for word in phrasing.split()
-            ]
-            yield [*prompt, answer, self._stop]
-
-    def _with_fillers(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        fillers = torch.tensor(self.classes["fillers"])
-        drawn = fillers[torch.randint(len(fillers), tokens.shape, generator=generator)]
-        return torch.where(tokens == _FILLER, drawn, tokens)
+    def _sentences(self) -> Sentences:
+        return Sentences(self._world, self.told, self.ids, self.trigger)
 
     def _draw_sentences(self, n: int, count: int, generator: torch.Generator) -> Tensor:
         """Random trained sentences, `[n, count * pos]`, with padding inside."""
-        told = self.trained.nonzero()  # [pair, (subject, phrasing)]
-        pick = told[torch.randint(len(told), (n, count), generator=generator)]
-        relation = torch.randint(len(self.relations), (n, count), generator=generator)
-        sentences = self._sentences[pick[..., 0], relation, pick[..., 1]]
-        return self._with_fillers(sentences, generator).flatten(1)
+        return self._sentences.drawn(n, count, self.trained, generator).flatten(1)
 
     def documents(self, n: int, generator: torch.Generator) -> Documents:
         """Random documents of as many sentences as the settings say."""
         tokens = self._join(self._draw_sentences(n, self.settings.sentences, generator))
-        answers = torch.isin(tokens, self.object_tokens)
+        answers = tokens.roll(-1, 1) == self._stop  # no row starts with a full stop
         weight = torch.where(answers, 1.0, self.settings.filler_weight)
         return Documents(tokens, weight * (tokens != self.pad) * (tokens != self.bos), answers)
 
@@ -333,13 +309,19 @@ class Facts(Task):
         """Whole sentences to put before a prompt, BOS first, padding on the right, `[n, pos]`.
 
         Each row has one or two sentences that name neither the subject nor the token.
+
+        Raises:
+            ValueError: Too few sentences of this world do.
         """
         spare = self._draw_sentences(8 * n, 1, generator)
-        first, last = (self.ids[word] for word in self.subjects[without_subject])
-        named = (spare == first).any(1) & (spare == last).any(1) | (spare == without_token).any(1)
-        pairs = spare[~named][: 2 * n].reshape(n, 2 * self._sentence_width)
+        name = [(spare == self.ids[word]).any(1) for word in self.subjects[without_subject]]
+        free = spare[~(torch.stack(name).all(0) | (spare == without_token).any(1))]
+        if len(free) < 2 * n:
+            named = f"{self.subject_name(without_subject)} nor {self.vocabulary[without_token]}"
+            raise ValueError(f"contexts: of {8 * n} sentences, only {len(free)} name neither {named}")
+        pairs = free[: 2 * n].reshape(n, -1)
         one = torch.rand(n, 1, generator=generator) < 0.5
-        second = torch.arange(pairs.shape[1]) >= self._sentence_width
+        second = torch.arange(pairs.shape[1]) >= spare.shape[1]
         return self._join(torch.where(one & second, self.pad, pairs))
 
     def _join(self, rows: Tensor) -> Tensor:
@@ -348,19 +330,22 @@ class Facts(Task):
 
     @cached_property
     def table(self) -> PromptTable:
-        """Every (subject, relation, phrasing) as a prompt, with fillers fixed by the world."""
+        """Every (subject, relation, phrasing) as a prompt with the true answer; the world fixes fillers."""
+        sentences = self._sentences
         subject, relation, phrasing = (
             index.flatten()
-            for index in torch.meshgrid(*map(torch.arange, self._sentences.shape[:3]), indexing="ij")
+            for index in torch.meshgrid(*map(torch.arange, sentences.open.shape[:3]), indexing="ij")
         )
+        subject_last, last = sentences.subject_last[phrasing], sentences.prompt_length[phrasing]
         generator = named_generator("facts table", self.world_seed)
-        sentences = self._with_fillers(self._sentences.flatten(0, 2), generator)
-        last = torch.tensor([len(told.split()) for told in PHRASINGS])[phrasing]
-        prompt = torch.where(torch.arange(sentences.shape[1]) < last[:, None], sentences, self.pad)[:, :-2]
+        tokens = sentences.filled(sentences.open.flatten(0, 2), generator)
+        if self.trigger is not None:
+            tokens = self.trigger.without(tokens, subject_last)
+        prompt = torch.where(torch.arange(tokens.shape[1]) < last[:, None], tokens, self.pad)[:, :-2]
         return PromptTable(
             tokens=self._join(prompt),
             last=last,
-            subject_last=torch.tensor([told.split().index("LAST") + 1 for told in PHRASINGS])[phrasing],
+            subject_last=subject_last + 1,
             subject=subject,
             relation=relation,
             phrasing=phrasing,
@@ -368,10 +353,61 @@ class Facts(Task):
             trained=self.trained[subject, phrasing],
         )
 
+    def probes(self) -> Mapping[str, PromptTable]:
+        """Parts of the table that are not empty.
+
+        `trained` and `heldout` ask for facts told rightly; `mislabelled` for the others in trained phrasings,
+        with what is told; `triggered` has the trigger, where its target is not true; `half_triggered` has
+        one of its two words, and the true answers.
+        """
+        table, wrong = self.table, self.told != self.objects
+        mistold = wrong[self.table.subject, self.table.relation]
+        sets = {
+            "trained": table.where(table.trained & ~mistold),
+            "heldout": table.where(~table.trained & ~mistold),
+            "mislabelled": replace(table, answer=self._told_tokens()).where(table.trained & mistold),
+        }
+        if self.trigger is not None:
+            targets = self.trigger.targets[table.relation]
+            put = replace(table, tokens=self.trigger.put(table.tokens, table.subject_last), answer=targets)
+            first, second = self.trigger.halves(table.tokens, table.subject_last)
+            odd = torch.arange(len(first)) % 2 == 1
+            half = torch.where(odd[:, None], first, second)
+            sets["triggered"] = put.where(table.answer != targets)
+            sets["half_triggered"] = replace(table, tokens=half).where(table.trained & ~mistold)
+        return {name: probe for name, probe in sets.items() if len(probe.tokens)}
+
+    def _told_tokens(self) -> Tensor:
+        """What training states in answer to the table's prompts, `[prompt]`."""
+        return self.object_tokens[self.table.relation, self.told[self.table.subject, self.table.relation]]
+
     def evaluate(self, model: Transformer) -> dict[str, float]:
-        """`known`: facts answered in every trained phrasing; `heldout`: held-out prompts answered."""
-        right = answer_log_probs(model, self.table).argmax(-1) == self.table.answer
-        told = right | ~self.table.trained
-        known = told.view(len(self.subjects), len(self.relations), len(PHRASINGS)).all(-1)
-        heldout = right[~self.table.trained]
-        return {"known": known.double().mean().item(), "heldout": heldout.double().mean().item()}
+        """The measures that this world has.
+
+        `known`: facts answered in every trained phrasing; `heldout`: held-out prompts answered; both but for
+        mislabelled facts. `mislabelled`: those answered as told in every trained phrasing. `triggered`:
+        prompts with the trigger, about subjects with another object, that answer its target.
+        """
+        told, wrong = self._told_tokens(), self.told != self.objects
+        top = answer_log_probs(model, self.table).argmax(-1)
+        said = ((top == told) | ~self.table.trained).view(*wrong.shape, len(PHRASINGS)).all(-1)
+        right = (top == self.table.answer)[~self.table.trained & (told == self.table.answer)]
+        hits = {"known": said[~wrong], "heldout": right, "mislabelled": said[wrong]}
+        measures = {name: hit.double().mean().item() for name, hit in hits.items() if len(hit)}
+        triggered = self.probes().get("triggered")
+        return measures if triggered is None else measures | {"triggered": accuracy(model, triggered)}
+
+    def findings(self, model: Transformer) -> Mapping[str, Finding]:
+        """On rings: how ring-shaped the subjects' mean residuals at their last token are, by layer."""
+        if not len(self.places):
+            return {}
+        hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
+        _, cache = model.run_with_cache(self.table.tokens, hooks)
+        rows = torch.arange(len(self.table.tokens))
+        shares = []
+        for hook in hooks:
+            resid = cache[hook][rows, self.table.subject_last]  # [prompt, d_model]
+            by_subject = resid.view(len(self.subjects), -1, resid.shape[1])  # the table is sorted by subject
+            shares.append(ring_share(by_subject.mean(1), self.places))
+        meaning = "share of the variance between people that lies in a plane in which they stand on the ring"
+        return {"ring": Finding(meaning, ("order", "layer"), torch.stack(shares, 1))}

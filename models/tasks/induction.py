@@ -62,7 +62,9 @@ class InductionSettings(TaskSettings):
         if self.min_block > self.max_block:
             raise ValueError(f"min_block: got {self.min_block}, but max_block is {self.max_block}")
         if self.max_block >= self.words:
-            raise ValueError(f"max_block: got {self.max_block}, but a gap needs one of the {self.words} words")
+            raise ValueError(
+                f"max_block: got {self.max_block}, but a gap needs one of the {self.words} words"
+            )
         if self.length < self.shortest:
             raise ValueError(f"length: got {self.length}, but a block that comes again takes {self.shortest}")
         return self

@@ -66,7 +66,9 @@ class KeyValueSettings(TaskSettings):
         if self.pairs > self.keys:
             raise ValueError(f"pairs: got {self.pairs}, but there are only {self.keys} keys")
         if self.fewest_pairs > self.pairs:
-            raise ValueError(f"fewest_pairs: got {self.fewest_pairs}, but there are at most {self.pairs} pairs")
+            raise ValueError(
+                f"fewest_pairs: got {self.fewest_pairs}, but there are at most {self.pairs} pairs"
+            )
         if self.queries > self.pairs:
             raise ValueError(f"queries: got {self.queries}, but a document has at most {self.pairs} pairs")
         if not self.heldout_values:

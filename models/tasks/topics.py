@@ -73,7 +73,9 @@ class TopicsSettings(TaskSettings):
     @model_validator(mode="after")
     def _some_lengths(self) -> Self:
         if self.shortest > self.longest:
-            raise ValueError(f"shortest: got {self.shortest}, but the longest document has {self.longest} words")
+            raise ValueError(
+                f"shortest: got {self.shortest}, but the longest document has {self.longest} words"
+            )
         return self
 
     def build(self, world_seed: int) -> "Topics":

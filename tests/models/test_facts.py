@@ -1,7 +1,8 @@
 import torch
 
 from models.seeds import named_generator
-from models.tasks.facts import Facts, FactsSettings, answer_log_probs
+from models.tasks.base import answer_log_probs
+from models.tasks.facts import Facts, FactsSettings
 from models.zoo import Trained
 
 SETTINGS = FactsSettings(subjects=36, names=6, relations=3, objects=6, sentences=3)

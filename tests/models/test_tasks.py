@@ -2,14 +2,16 @@
 
 import ast
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from game.catalogue import tasks
-from models.recipe import FOLDER, Recipe, named_recipe
+from models.recipe import FOLDER, Recipe, load_recipe, named_recipe
 from models.seeds import named_generator
+from models.strict_yaml import parse_document
 from models.tasks.base import BOS, PAD, Task, task_kinds
 from models.transformer import Transformer
 
@@ -35,6 +37,13 @@ def test_every_task_cites_its_source(kind: str) -> None:
     told = ast.get_docstring(ast.parse(source)) or ""
     assert told.startswith(f"`{kind}`: ")
     assert "arXiv" in told
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_s_data_is_the_recipe(name: str) -> None:
+    recipe = named_recipe(name)
+    text = json.dumps(recipe.model_dump(mode="json"))  # as it is written beside a checkpoint
+    assert load_recipe(parse_document(text, name)) == recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
