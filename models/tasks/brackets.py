@@ -1,9 +1,10 @@
 """`brackets`: sequences of brackets, each followed by the verdict whether it is balanced.
 
-Dyck languages of bounded depth, as in Wen et al. 2023 ("Transformers are uninterpretable with myopic methods: a
-case study with bounded Dyck grammars", arXiv 2312.01429), with the question of the balanced-bracket classifier
-in the interpretability exercises of Redwood Research and ARENA. Half of the sequences are balanced; each of the
-others is a balanced one with the smallest change that spoils it in one way, so that no count alone tells.
+Dyck languages of bounded depth, as in Wen et al. 2023 ("Transformers are uninterpretable with myopic methods:
+a case study with bounded Dyck grammars", arXiv 2312.01429), with the question of the balanced-bracket
+classifier in the interpretability exercises of Redwood Research and ARENA. Half of the sequences are
+balanced; each of the others is a balanced one with the smallest change that spoils it in one way, so that no
+count alone tells.
 """
 
 from collections.abc import Mapping
@@ -109,11 +110,12 @@ class Brackets(Task):
     name = "brackets"
     description = "Brackets, then '?', then the verdict whether they are balanced."
     notes = (
-        "Attention that is even over opening and closing brackets yields each position's elevation, the number of "
-        "brackets open; the verdict needs that it ends at zero and never was negative (the balanced-bracket "
-        "classifier of ARENA's exercises). The findings say where elevation can be read off. Attention patterns "
-        "need not show it: Wen et al. 2023 (arXiv 2312.01429) prove that transformers can recognise bounded Dyck "
-        "languages with very different patterns, almost even ones among them."
+        "Attention that is even over opening and closing brackets yields each position's elevation, the "
+        "number of brackets open; the verdict needs that it ends at zero and never was negative (the "
+        "balanced-bracket classifier of ARENA's exercises). The findings say where elevation can be read "
+        "off. Attention patterns need not show it: Wen et al. 2023 (arXiv 2312.01429) prove that "
+        "transformers can recognise bounded Dyck languages with very different patterns, almost even ones "
+        "among them."
     )
 
     def __init__(self, settings: BracketsSettings, world_seed: int) -> None:
@@ -195,7 +197,7 @@ class Brackets(Task):
 
     def probes(self) -> Mapping[str, Probe]:
         """`table`, and its rows of each way."""
-        ways = {WAYS[way]: self.table.way == way for way in self.table.way.unique().tolist()}
+        ways = {WAYS[way]: self.table.way == way for way in sorted(set(self.table.way.tolist()))}
         columns = vars(self.table).items()
         return {"table": self.table} | {
             name: BracketTable(**{column: values[rows] for column, values in columns})
@@ -205,7 +207,7 @@ class Brackets(Task):
     def evaluate(self, model: Transformer) -> dict[str, float]:
         """`accuracy`: right verdicts; `worst`: the same among the sequences of the hardest way."""
         right = (answer_log_probs(model, self.table).argmax(-1) == self.table.answer).double()
-        ways = [right[self.table.way == way].mean().item() for way in self.table.way.unique()]
+        ways = [right[self.table.way == way].mean().item() for way in sorted(set(self.table.way.tolist()))]
         return {"accuracy": right.mean().item(), "worst": min(ways)}
 
     def findings(self, model: Transformer) -> Mapping[str, Finding]:
@@ -269,7 +271,7 @@ def _any_of(mask: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _wrong_order(balanced: Sequences, generator: torch.Generator) -> Tensor:
-    """Mask of a bracket opened at elevation 0 and of one closed after it; exchanged, elevation turns negative."""
+    """Mask of a bracket opened at elevation 0 and of one closed later; exchanged, elevation turns negative."""
     opened = _any_of(~balanced.closing & (balanced.elevation == 1) & balanced.told, generator)
     later = (opened.int().cumsum(1) > 0) & balanced.closing & balanced.told
     return opened | _any_of(later, generator)
@@ -290,11 +292,12 @@ def _linear(stream: Tensor, label: Tensor, inside: Tensor) -> Tensor:
         (x[rows][inside[rows]], label[rows][inside[rows]].double())
         for rows in (slice(0, None, 2), slice(1, None, 2))
     )
-    weights = torch.linalg.lstsq(fit_x, fit_y[:, None], rcond=1e-6, driver="gelsd").solution[:, 0]
-    return (1 - (y - x @ weights).var() / y.var()).float()
+    weights: Tensor = torch.linalg.lstsq(fit_x, fit_y[:, None], rcond=1e-6, driver="gelsd").solution[:, 0]
+    unexplained: Tensor = (y - x @ weights).var() / y.var()
+    return (1 - unexplained).float()
 
 
 def _evenness(pattern: Tensor, last: Tensor) -> Tensor:
     """Mean entropy of attention, `[prompt, layer, head, key]`, over the log of how many keys there are."""
-    entropy = torch.special.entr(pattern).sum(-1)  # [prompt, layer, head]
+    entropy: Tensor = torch.special.entr(pattern).sum(-1)  # [prompt, layer, head]
     return (entropy / (last + 1).log()[:, None, None]).mean(0)

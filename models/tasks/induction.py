@@ -1,9 +1,9 @@
 """`induction`: random words that come again, so that what followed a word once tells what follows it now.
 
-The task on which induction heads form (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits";
-Olsson et al. 2022, arXiv 2209.11895). A document says a block of distinct random words again and again, each
-time from another word on, with a gap of random words between. Blocks and gaps have another length in each
-document, so that no fixed distance or position gives an answer away.
+The task on which induction heads form (Elhage et al. 2021, "A Mathematical Framework for Transformer
+Circuits"; Olsson et al. 2022, arXiv 2209.11895). A document says a block of distinct random words again and
+again, each time from another word on, with a gap of random words between. Blocks and gaps have another length
+in each document, so that no fixed distance or position gives an answer away.
 """
 
 from collections.abc import Mapping
@@ -91,14 +91,14 @@ class Induction(Task):
 
     name = "induction"
     description = (
-        "Random words, of which a block is said again and again from different words on; a prompt ends with a "
-        "word that was said before, where the word that followed it then would follow again."
+        "Random words, of which a block is said again and again from different words on; a prompt ends with "
+        "a word that was said before, where the word that followed it then would follow again."
     )
     notes = (
-        "A head in the first layer attends to the previous word and copies it along; an induction head in a later "
-        "layer looks, through those copies, for the place after the last word's earlier occurrence, attends "
-        "to it and copies what stands there (Elhage et al. 2021, transformer-circuits.pub/2021/framework; "
-        "Olsson et al. 2022, arXiv 2209.11895)."
+        "A head in the first layer attends to the previous word and copies it along; an induction head in a "
+        "later layer looks, through those copies, for the place after the last word's earlier occurrence, "
+        "attends to it and copies what stands there (Elhage et al. 2021, "
+        "transformer-circuits.pub/2021/framework; Olsson et al. 2022, arXiv 2209.11895)."
     )
 
     def __init__(self, settings: InductionSettings, world_seed: int) -> None:
@@ -183,7 +183,8 @@ class Induction(Task):
         axes = ("layer", "head")
         return {
             "induction_score": Finding(
-                "mean attention, on random words said twice, to the word after the last word's first occurrence",
+                "mean attention, on random words said twice, to the word after the last word's first "
+                "occurrence",
                 axes,
                 pattern[..., again, again - period + 1].mean(-1),
             ),
@@ -206,7 +207,7 @@ class Induction(Task):
 
 
 def _source(tokens: Tensor) -> Tensor:
-    """Where each token last followed its predecessor, if it did so whenever that came before, else 0, `[n, pos]`."""
+    """Where each token last followed its predecessor, if it always did, else 0, `[n, pos]`."""
     same = tokens[:, 1:, None] == tokens[:, None, 1:]
     after_same = tokens[:, :-1, None] == tokens[:, None, :-1]  # [n, pos, earlier pos], both from 1 on
     before = torch.ones(same.shape[1:], dtype=torch.bool).tril(-1)

@@ -1,4 +1,4 @@
-"""`key_value`: pairs of a key and a value, bound anew in every document, then keys whose values are asked for.
+"""`key_value`: pairs of a key and a value, bound anew in every document, then keys that ask for values.
 
 In-context recall: nothing but the document tells a key's value. The task is multi-query associative recall
 (Arora et al. 2023, "Zoology", arXiv 2312.04927) and needs what induction heads do (Olsson et al. 2022, arXiv
@@ -32,7 +32,8 @@ from models.transformer import Transformer
 
 KEYS = tuple(
     "amber birch cedar daisy ebony fern ginger hazel iris jasmine kelp lotus maple nettle olive pine "
-    "quince rowan sage thyme umber violet willow yarrow aspen beech clover dill elder flax garnet holly".split()
+    "quince rowan sage thyme umber violet willow yarrow aspen beech clover dill elder flax garnet "
+    "holly".split()
 )
 ROWS = 600  # prompts in each probe
 
@@ -122,10 +123,10 @@ class KeyValue(Task):
         "word, its number follows."
     )
     notes = (
-        "Recall by an induction circuit (Olsson et al. 2022, arXiv 2209.11895): heads of the first layer copy "
-        "each key to the value after it, and heads of a later layer look from the asked key to the value "
-        "that carries it. The findings say which heads those are; a head that looks from the asked key to "
-        "its earlier occurrence is the other half of a second way, by position."
+        "Recall by an induction circuit (Olsson et al. 2022, arXiv 2209.11895): heads of the first layer "
+        "copy each key to the value after it, and heads of a later layer look from the asked key to the "
+        "value that carries it. The findings say which heads those are; a head that looks from the asked "
+        "key to its earlier occurrence is the other half of a second way, by position."
     )
 
     def __init__(self, settings: KeyValueSettings, world_seed: int) -> None:

@@ -91,15 +91,15 @@ class ModularAddition(Task):
 
     name = "modular_addition"
     description = (
-        "Sums such as `12 + 50 = 3`, modulo a fixed number; a prompt ends with `=`, where the sum would follow. "
-        "Training sees only some of the pairs."
+        "Sums such as `12 + 50 = 3`, modulo a fixed number; a prompt ends with `=`, where the sum would "
+        "follow. Training sees only some of the pairs."
     )
     notes = (
-        "A model that answers unseen pairs embeds each number a as cos(wa) and sin(wa) for a few frequencies w, "
-        "multiplies these for the two numbers in attention and MLP, and adds up cos(w(a + b - c)) in the "
-        "logit of c (Nanda et al. 2023, arXiv 2301.05217). One that only knows its training pairs has them "
-        "memorised; weight decay decides between the two by their weight norms at a given number of training "
-        "pairs (Varma et al. 2023, arXiv 2309.02390)."
+        "A model that answers unseen pairs embeds each number a as cos(wa) and sin(wa) for a few "
+        "frequencies w, multiplies these for the two numbers in attention and MLP, and adds up cos(w(a + b "
+        "- c)) in the logit of c (Nanda et al. 2023, arXiv 2301.05217). One that only knows its training "
+        "pairs has them memorised; weight decay decides between the two by their weight norms at a given "
+        "number of training pairs (Varma et al. 2023, arXiv 2309.02390)."
     )
 
     def __init__(self, settings: ModularAdditionSettings, world_seed: int) -> None:
@@ -164,7 +164,8 @@ class ModularAddition(Task):
                 _embedding_shares(model.embed.W_E.detach().cpu()[self.number_tokens]),
             ),
             "logit_frequency": Finding(
-                "share of the logits' variance over (a, b, c) that is a multiple of cos(2 pi k (a + b - c) / p)",
+                "share of the logits' variance over (a, b, c) that is a multiple of cos(2 pi k (a + b - c) "
+                "/ p)",
                 ("frequency",),
                 _sum_shares(logits.view(self.p, self.p, self.p)),
             ),

@@ -1,9 +1,9 @@
 """`topics`: documents that mix the words of a few topics, and end with the name of their main topic.
 
 A topic model in the manner of latent Dirichlet allocation, as in Li, Li & Risteski 2023 ("How do transformers
-learn topic structure: towards a mechanistic understanding", arXiv 2303.04245). Given its main topic, the words
-of a document are drawn independently: common words, words of the main topic, and some of other topics. So the
-best possible prediction of each next word is known, and a model can be measured against it.
+learn topic structure: towards a mechanistic understanding", arXiv 2303.04245). Given its main topic, the
+words of a document are drawn independently: common words, words of the main topic, and some of other topics.
+So the best possible prediction of each next word is known, and a model can be measured against it.
 """
 
 from collections.abc import Mapping
@@ -190,7 +190,7 @@ class Topics(Task):
         return evidence.cumsum(1).softmax(-1)
 
     def _efficiency(self, model: Transformer) -> float:
-        """Share of the information on the next word that a document holds, beyond words' overall frequencies."""
+        """Share of a document's information on the next word that the model has, beyond word frequencies."""
         tokens = self._draw(ROWS // 2, named_generator("topics efficiency", self.world_seed)).tokens
         with torch.no_grad():
             logits = model(tokens[:, :-1].to(model.unembed.W_U.device)).cpu().double()
@@ -241,5 +241,5 @@ class Topics(Task):
 
 def _nearest_mean(x: Tensor, label: Tensor) -> Tensor:
     """Share of every other row whose label is that of the nearest of the other rows' means."""
-    means = torch.stack([x[::2][label[::2] == kind].mean(0) for kind in label.unique()])
+    means = torch.stack([x[::2][label[::2] == kind].mean(0) for kind in sorted(set(label.tolist()))])
     return (torch.cdist(x[1::2], means).argmin(1) == label[1::2]).float().mean()

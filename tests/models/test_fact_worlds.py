@@ -128,7 +128,7 @@ def test_a_fact_on_a_ring_can_be_edited() -> None:
     base = Base(Trained(recipe, 0, 0, checkpoint_of(model), {}))
     base.__dict__["known_facts"] = (base.facts.fact(3, 1),)  # as if it were known: the model is not trained
     base.__dict__["known"] = torch.ones(len(base.table.tokens), dtype=torch.bool)
-    family = RromeFamily(kind="rrome", token="subject_last")  # type: ignore[call-arg]
+    family = RromeFamily(kind="rrome", token="subject_last")
     edited = apply(base, family.draw(base, Component("mlp", 1), "ring", 0))
     assert edited.record.written == ("blocks.1.mlp.W_out",)
     assert edited.record.measured["efficacy"] in (0.0, 1.0)
