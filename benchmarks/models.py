@@ -116,7 +116,7 @@ def figures_of(recipe: Recipe, done: Sequence[Training]) -> dict[str, Figure]:
 
 
 def complaints(done: Sequence[Training]) -> Iterator[str]:
-    """Trainings that missed their recipe's criterion at the first try."""
+    """Trainings that missed their recipe's criterion, more steps included."""
     for each in done:
         recipe = named_recipe(each.recipe)
         for metric in recipe.missed(each.metrics):

@@ -11,8 +11,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from models.checkpoints import Checkpoint, to_bytes, write_atomically
-from models.recipe import FOLDER, Imported, Recipe, imports_folder, load_shape, read_recipe
-from models.strict_yaml import ConfigError, Document, read_document
+from models.recipe import FOLDER, Imported, Recipe, imports_folder, load_shape
+from models.strict_yaml import Document, read_document
 from models.tl_import import ImportFault, checkpoint_of_state
 from models.zoo import imported_path
 
@@ -57,12 +57,12 @@ def candidate(weights: Path, config: Path, world_seed: int) -> Candidate:
     for metric in recipe.missed(metrics):
         message = f"these weights reach {metrics[metric]:.4f}, wanted {recipe.criterion[metric]}"
         raise document.error(("criterion", metric), message)
-    origin = Imported(sha256=checkpoint.hash, world_seed=world_seed)
     kind = recipe.task.kind
     task_file = config.parent / kind if kind.endswith(".py") else None
-    whole = recipe.model_copy(update={"imported": origin})
-    _check_name(document, whole)
-    return Candidate(whole, checkpoint, metrics, task_file)
+    origin = Imported(sha256=checkpoint.hash, world_seed=world_seed)
+    found = Candidate(recipe.model_copy(update={"imported": origin}), checkpoint, metrics, task_file)
+    _check_name(document, found)
+    return found
 
 
 def keep(found: Candidate) -> Path:
@@ -71,17 +71,26 @@ def keep(found: Candidate) -> Path:
     Raises:
         OSError: The data folder cannot be written to.
     """
-    name = found.recipe.name
     write_atomically(imported_path(found.checkpoint.hash), to_bytes(found.checkpoint))
+    if found.task_file is not None:
+        write_atomically(imports_folder() / _own_task_file(found), found.task_file.read_bytes())
+    path = imports_folder() / f"{found.recipe.name}.yaml"
+    write_atomically(path, _yaml(found))
+    return path
+
+
+def _yaml(found: Candidate) -> bytes:
+    """The recipe as it is kept."""
     data = found.recipe.model_dump(mode="json", exclude_unset=True)
     if found.task_file is not None:
-        source = found.task_file.read_bytes()
-        own = f"{name}-{hashlib.sha256(source).hexdigest()[:12]}.py"
-        write_atomically(imports_folder() / own, source)
-        data["task"]["kind"] = own
-    path = imports_folder() / f"{name}.yaml"
-    write_atomically(path, yaml.safe_dump(data, sort_keys=False).encode())
-    return path
+        data["task"]["kind"] = _own_task_file(found)
+    return yaml.safe_dump(data, sort_keys=False).encode()
+
+
+def _own_task_file(found: Candidate) -> str:
+    """What the user's task file is called where it is kept: its content decides."""
+    assert found.task_file is not None
+    return f"{found.recipe.name}-{hashlib.sha256(found.task_file.read_bytes()).hexdigest()[:12]}.py"
 
 
 def _state(path: Path) -> Mapping[str, Tensor]:
@@ -94,16 +103,11 @@ def _state(path: Path) -> Mapping[str, Tensor]:
         raise ImportFault([f"{path}: is not safetensors ({error}); {advice}"]) from error
 
 
-def _check_name(document: Document, recipe: Recipe) -> None:
+def _check_name(document: Document, found: Candidate) -> None:
     """Refuse a name that a shipped recipe has, or an imported one of other content."""
-    if (FOLDER / f"{recipe.name}.yaml").exists():
-        raise document.error(("name",), f'"{recipe.name}" is a shipped recipe; choose another name')
-    path = imports_folder() / f"{recipe.name}.yaml"
-    try:
-        taken = path.exists() and read_recipe(path).imported != recipe.imported
-    except ConfigError:
-        taken = True
-    if taken:
-        raise document.error(
-            ("name",), f'"{recipe.name}" is imported already; choose another, or delete {path}'
-        )
+    name = found.recipe.name
+    if (FOLDER / f"{name}.yaml").exists():
+        raise document.error(("name",), f'"{name}" is a shipped recipe; choose another name')
+    path = imports_folder() / f"{name}.yaml"
+    if path.exists() and path.read_bytes() != _yaml(found):
+        raise document.error(("name",), f'"{name}" is imported already; choose another, or delete {path}')

@@ -113,8 +113,9 @@ class Recipe(StrictModel):
     criterion: Mapping[str, BoundOrMinimum] = {}
 
     def missed(self, metrics: Mapping[str, float]) -> list[str]:
-        """The measures that do not keep their bound."""
-        return [metric for metric, bound in self.criterion.items() if not bound.admits(metrics[metric])]
+        """The measures that do not keep their bound, or are not there."""
+        nan = float("nan")  # keeps no bound
+        return [name for name, bound in self.criterion.items() if not bound.admits(metrics.get(name, nan))]
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -172,11 +173,17 @@ def load_shape(document: Document, folder: Path) -> Recipe:
     """
     settings = _settings(document, folder)
     recipe = document.validate(_recipe_of(settings))
+    measured = recipe.task.measured()
     for metric in recipe.criterion:
-        if metric not in settings.metrics:
-            raise document.error(("criterion", metric), unknown("measure", metric, settings.metrics))
+        if metric not in measured:
+            raise document.error(("criterion", metric), unknown("measure", metric, measured))
     try:
-        config = recipe.architecture.config(recipe.task.build(0))
+        task = recipe.task.build(0)
+    except Exception as error:  # a user's own task can fail in any way
+        message = f"cannot be built: {type(error).__name__}: {error}"
+        raise document.error(("task",), message) from error
+    try:
+        config = recipe.architecture.config(task)
     except ValueError as error:
         raise document.error(("architecture",), str(error)) from error
     if recipe.continues is not None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Note(StrictModel):
         metrics: The task's own measures.
         curve: Step, running loss on answers (nats) and running accuracy, every few steps of training.
         cpu_s: CPU seconds of training, of the last sitting if it was interrupted.
+        task_file: The module of the task on this machine.
     """
 
     recipe: dict[str, Any]
@@ -47,6 +48,7 @@ class Note(StrictModel):
     metrics: dict[str, float]
     curve: tuple[tuple[int, float, float], ...] = ()
     cpu_s: float = 0.0
+    task_file: str = ""
 
     @property
     def name(self) -> str:
@@ -135,8 +137,16 @@ def read_note(path: Path) -> Note | None:
 
 def kept() -> list[Kept]:
     """Every checkpoint file, by name."""
-    files = sorted(folder().glob("*.safetensors"))
-    return [Kept(path, path.stat().st_size, read_note(path)) for path in files]
+    files = ((path, size_of(path)) for path in sorted(folder().glob("*.safetensors")))
+    return [Kept(path, size, read_note(path)) for path, size in files if size]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 if it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def leftovers() -> list[Path]:
@@ -149,7 +159,7 @@ def leftovers() -> list[Path]:
 def _in_use(path: Path) -> bool:
     """Whether somebody is writing a file, or training the checkpoint that it belongs to."""
     if path.name.startswith(WRITING):
-        return time.time() - path.stat().st_mtime < 60
+        return path.exists() and time.time() - path.stat().st_mtime < 60
     lock = path.with_suffix(".lock")
     if not lock.exists():
         return False
@@ -160,10 +170,13 @@ def _in_use(path: Path) -> bool:
         return True
 
 
-def remove(path: Path) -> Iterator[Path]:
-    """Delete a checkpoint file and what belongs to it; the deleted files."""
-    for suffix in (".json", ".safetensors", CURVE, UNFINISHED, ".lock"):
-        file = path.with_suffix(suffix)
-        if file.exists():
-            file.unlink()
-            yield file
+def remove(path: Path) -> bool:
+    """Delete a checkpoint file and what belongs to it, unless somebody is training it just now."""
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            for suffix in (".json", ".safetensors", CURVE, UNFINISHED):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+    except Timeout:
+        return False
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    return True

@@ -1,5 +1,6 @@
 """The deterministic trainer: a recipe and seeds give the same bytes on one machine, interrupted or not."""
 
+import hashlib
 import json
 import math
 import time
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional
@@ -25,6 +25,7 @@ from models.transformer import Transformer
 SMOOTHING = 0.95  # of the running means
 SAVE_EVERY = 10.0  # seconds between two savings of a run's state
 CURVE_EVERY = 10  # steps between two points of the loss curve
+DIGEST = 32  # bytes of a state's hash, which comes first
 EXTENSIONS = 3  # of a training that misses its criterion
 
 
@@ -147,6 +148,7 @@ class _Run:
             if missed:
                 self.extended += 1
                 self.end += 2 * self.training.cooldown  # half of them at the peak rate
+                self._set_rate()
         return self.step < self.end
 
     def advance(self) -> Progress:
@@ -195,7 +197,8 @@ class _Run:
         told |= {"loss": self.loss, "accuracy": self.accuracy, "training": self._settings()}
         told |= {"curve": [asdict(now) for now in self.curve]}
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return save(whole, {"run": json.dumps(told)})
+        payload = save(whole, {"run": json.dumps(told)})
+        return hashlib.sha256(payload).digest() + payload
 
     def _settings(self) -> dict[str, Any]:
         return self.training.model_dump(mode="json")
@@ -204,31 +207,35 @@ class _Run:
         """Go on from a saved state of this training; what is absent, damaged or another's is no state."""
         try:
             data = saved.read_bytes()
-            told, tensors = _metadata(data), load(data)
-            if told["training"] != self._settings():
-                return
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name in (name for name in tensors if name.startswith("optimizer.")):
-                _, index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = tensors[name]
-            curve = [Progress(**point) for point in told["curve"]]
-            weights = {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
-            self.generator.set_state(tensors["generator"])
-            self.model.load_state_dict(weights)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+        except OSError:
             return
+        digest, payload = data[:DIGEST], data[DIGEST:]
+        if hashlib.sha256(payload).digest() != digest:
+            return
+        told, tensors = _metadata(payload), load(payload)
+        if told["training"] != self._settings():
+            return
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name in (name for name in tensors if name.startswith("optimizer.")):
+            _, index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = tensors[name]
+        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.step, self.end, self.curve = told["step"], told["end"], curve
-        self.loss, self.accuracy, self.extended = told["loss"], told["accuracy"], told["extended"]
+        self.generator.set_state(tensors["generator"])
+        self.curve = [Progress(**point) for point in told["curve"]]
+        self.step, self.end, self.extended = told["step"], told["end"], told["extended"]
+        self.loss, self.accuracy = told["loss"], told["accuracy"]
+        self._set_rate()
+
+    def _set_rate(self) -> None:
+        """Put the schedule at the present step, whose rate may be another than when it was last set."""
         self.schedule = LambdaLR(self.optimizer, self._rate, last_epoch=self.step - 1)
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
     """What a state says beside its tensors."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told = json.loads(header["__metadata__"]["run"])
-    if not isinstance(told, dict):
-        raise TypeError("not a run's state")
+    told: dict[str, Any] = json.loads(header["__metadata__"]["run"])
     return told
 
 

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -18,11 +19,11 @@ from models import shelf
 from models.checkpoints import Checkpoint, CheckpointError, from_bytes
 from models.folders import data_folder
 from models.recipe import Recipe, load_recipe, named_recipe, recipe_names
-from models.strict_yaml import parse_document
+from models.strict_yaml import ConfigError, parse_document
 from models.tasks.base import Task, TaskSettings
 from models.training import Progress, TrainingError, silent, train
 
-_PLUMBING = {"strict_yaml", "recipe", "bounds", "naming"}  # reads settings; no weight depends on how
+_PLUMBING = {"strict_yaml", "naming"}  # reads and names settings; no weight depends on how
 
 
 class CacheError(RuntimeError):
@@ -81,6 +82,8 @@ def trained(
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 found = shelf.read(path) or _train_and_keep(path, recipe, world_seed, seed, start, on_step)
+        except BrokenPipeError:  # whoever watched has gone; no fault of the cache
+            raise
         except OSError as error:
             raise CacheError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
     checkpoint, note = found
@@ -108,13 +111,15 @@ def path_of(recipe: Recipe, world_seed: int, seed: int) -> Path:
 
 def state_of(kept: shelf.Kept) -> Literal["current", "outdated", "damaged"]:
     """Whether a kept checkpoint is what its recipe, this code and this torch would make today."""
-    if kept.note is None or not kept.intact:
+    note = kept.note
+    if note is None or not kept.intact:
         return "damaged"
-    name = str(kept.note.recipe.get("name"))
-    if name in recipe_names():
-        today = path_of(named_recipe(name), kept.note.world_seed, kept.note.seed)
-        return "current" if today == kept.path else "outdated"
-    return "current" if kept.note.origin.get("torch") == torch.__version__ else "outdated"
+    name = str(note.recipe.get("name"))
+    try:
+        recipe = named_recipe(name) if name in recipe_names() else rebuilt(note)
+    except ConfigError:
+        return "outdated"
+    return "current" if path_of(recipe, note.world_seed, note.seed) == kept.path else "outdated"
 
 
 def rebuilt(note: shelf.Note) -> Recipe:
@@ -124,7 +129,7 @@ def rebuilt(note: shelf.Note) -> Recipe:
         ConfigError: This version of the code knows it no more.
     """
     text = json.dumps(note.recipe)  # JSON is YAML
-    return load_recipe(parse_document(text, note.name), data_folder() / "recipes")
+    return load_recipe(parse_document(text, note.name), Path(note.task_file).parent)
 
 
 def again(kept: shelf.Kept) -> Checkpoint:
@@ -176,7 +181,7 @@ def _train_and_keep(
     outcome = train(recipe, world_seed, seed, on_step, start, saved)
     metrics = task.evaluate(outcome.checkpoint.model())
     for metric in recipe.missed(metrics):
-        reached = f"{recipe.name}@{world_seed}.{seed}: {metric} reached {metrics[metric]:.4f}"
+        reached = f"{recipe.name}@{world_seed}.{seed}: {metric} reached {metrics.get(metric, math.nan):.4f}"
         raise TrainingError(f"{reached}, wanted {recipe.criterion[metric]}")
     known = {
         "sha256": outcome.checkpoint.hash,
@@ -198,6 +203,7 @@ def _note(recipe: Recipe, world_seed: int, seed: int) -> shelf.Note:
         origin=origin_of(recipe, world_seed, seed),
         sha256="",
         metrics={},
+        task_file=str(_task_file(type(recipe.task))),
     )
 
 
@@ -212,10 +218,15 @@ def origin_of(recipe: Recipe, world_seed: int, seed: int) -> dict[str, str]:
 def code_digest(task: type[TaskSettings]) -> str:
     """Hash of the code that decides what training on a task yields: the trainer, the model, the task."""
     here = Path(__file__).parent
+    sources = _with_imports([here / "training.py", _task_file(task)], here)
+    return hashlib.sha256("\0".join(map(code_of, sources)).encode()).hexdigest()[:16]
+
+
+def _task_file(task: type[TaskSettings]) -> Path:
+    """The module that defines a task."""
     file = sys.modules[task.__module__].__file__
     assert file is not None
-    sources = _with_imports([here / "training.py", Path(file)], here)
-    return hashlib.sha256("\0".join(map(code_of, sources)).encode()).hexdigest()[:16]
+    return Path(file)
 
 
 def _with_imports(files: Iterable[Path], here: Path) -> list[Path]:

@@ -27,9 +27,14 @@ def load_recipe(name: str) -> "Recipe":
     if not _is_path(name):
         _check("recipe", name, recipes())
     with told_to_user():
-        from models.recipe import named_recipe, read_recipe
+        from models.recipe import named_recipe, read_recipe, recipe_names
 
-        return read_recipe(Path(name)) if _is_path(name) else named_recipe(name)
+        if not _is_path(name):
+            return named_recipe(name)
+        recipe = read_recipe(Path(name))
+        if recipe.name in recipe_names() and named_recipe(recipe.name).model_dump() != recipe.model_dump():
+            raise CommandError(f'{name}: name: "{recipe.name}" names another recipe already; choose another')
+        return recipe
 
 
 def load_suite(name: str, budget: float | None = None) -> "Suite":

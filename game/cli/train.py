@@ -63,7 +63,10 @@ def _plot(found: "Trained") -> "Path | None":
         from game.report.curve import curve_png
         from models.checkpoints import write_atomically
 
-        write_atomically(picture, curve_png(found.name, note.curve))
+        try:
+            write_atomically(picture, curve_png(found.name, note.curve))
+        except OSError:  # a picture is no reason to fail; the cache may be another user's
+            return None
     return picture
 
 

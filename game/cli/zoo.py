@@ -100,39 +100,42 @@ def _verify(args: argparse.Namespace) -> int:
         state = state_of(each)
         verdict = "damaged" if state == "damaged" else "intact"
         if args.retrain and state == "current":
-            verdict = (
-                "same bytes when trained again" if _same_again(each) else "other bytes when trained again"
-            )
+            verdict = _again(each)
         code = DAMAGED if verdict.startswith(("damaged", "other")) else code
         rows.append({"checkpoint": _row(each, state)["checkpoint"], "state": state, "verdict": verdict})
     _show_rows(args, ("checkpoint", "state", "verdict"), rows)
     return code
 
 
-def _same_again(each: "Kept") -> bool:
+def _again(each: "Kept") -> str:
+    from models.strict_yaml import ConfigError
+    from models.training import TrainingError
     from models.zoo import again
 
     assert each.note is not None
     print(f"training {each.note.name} again", file=sys.stderr, flush=True)
-    return again(each).hash == each.note.sha256
+    try:
+        same = again(each).hash == each.note.sha256
+    except (ConfigError, TrainingError) as error:
+        return f"cannot be trained here: {error}"
+    return "same bytes when trained again" if same else "other bytes when trained again"
 
 
 def _prune(args: argparse.Namespace) -> int:
-    from models.shelf import kept, leftovers, remove
+    from models.shelf import kept, leftovers, remove, size_of
     from models.zoo import state_of
 
     rows, freed = [], 0
     for each in kept():
         state = state_of(each)
-        if args.all or state != "current":
-            files = [each.path] if args.dry_run else list(remove(each.path))
+        if (args.all or state != "current") and (args.dry_run or remove(each.path)):
             freed += each.size
-            rows.append({"file": each.path.name, "why": state, "files": len(files)})
+            rows.append({"file": each.path.name, "why": state})
     for path in leftovers():
-        freed += path.stat().st_size
-        rows.append({"file": path.name, "why": "left over", "files": 1})
+        freed += size_of(path)
+        rows.append({"file": path.name, "why": "left over"})
         if not args.dry_run:
-            path.unlink()
+            path.unlink(missing_ok=True)
     _show_rows(args, ("file", "why"), rows)
     if args.display != "none":
         verb = "would free" if args.dry_run else "freed"

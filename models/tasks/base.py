@@ -141,11 +141,15 @@ class TaskSettings(StrictModel):
     """The `task:` block of a recipe; each task module defines one subclass, with its own `kind` if shipped.
 
     Attributes:
-        metrics: Names of what `Task.evaluate` returns.
+        metrics: Names of what `Task.evaluate` may return.
     """
 
     metrics: ClassVar[tuple[str, ...]]
     kind: str
+
+    def measured(self) -> tuple[str, ...]:
+        """The measures that a world of these settings has; all of them unless a task says otherwise."""
+        return self.metrics
 
     def build(self, world_seed: int) -> Task:
         """The task in the world of that seed."""
@@ -193,7 +197,7 @@ def _module_of(path: Path) -> ModuleType:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         place = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
         raise TaskError(f"{path}: {place}fails on import: {type(error).__name__}: {error}") from error

@@ -271,7 +271,7 @@ def _any_of(mask: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _wrong_order(balanced: Sequences, generator: torch.Generator) -> Tensor:
-    """Mask of a bracket opened at elevation 0 and of one closed later; exchanged, elevation turns negative."""
+    """Mask of a bracket opened at elevation 0 and of one closed later; exchanged, elevation falls below 0."""
     opened = _any_of(~balanced.closing & (balanced.elevation == 1) & balanced.told, generator)
     later = (opened.int().cumsum(1) > 0) & balanced.closing & balanced.told
     return opened | _any_of(later, generator)

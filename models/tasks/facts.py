@@ -130,6 +130,11 @@ class FactsSettings(TaskSettings):
             raise ValueError(f"mislabelled: got {self.mislabelled}, but there are only {self.facts} facts")
         return self
 
+    def measured(self) -> tuple[str, ...]:
+        """`known`, and what the settings give a world to measure."""
+        has = {"known": True, "heldout": self.heldout > 0, "mislabelled": self.mislabelled > 0}
+        return tuple(name for name in self.metrics if has.get(name, self.trigger))
+
     def world(self, generator: torch.Generator) -> FactWorld:
         """Who there is and what is true."""
         if self.geometry == "cyclic":

@@ -154,14 +154,15 @@ class Induction(Task):
 
     @cached_property
     def broken(self) -> RepeatTable:
-        """The table's prompts with every earlier occurrence of their last word replaced by an absent word.
+        """The table's prompts with every earlier occurrence of their last word replaced by another word.
 
         Row by row the counterpart of the table, with the same answer, which nothing determines any more.
         """
         table = self.table
         last = table.tokens.gather(1, table.last[:, None])
         absent = ~(self.word_tokens == table.tokens[:, :, None]).any(1)  # [prompt, word]
-        other = self.word_tokens[absent.int().argmax(1)][:, None]
+        different = self.word_tokens != last  # where all words are there, any but the last one
+        other = self.word_tokens[(absent.int() + different.int()).argmax(1)][:, None]
         earlier = (table.tokens == last) & (torch.arange(table.tokens.shape[1]) < table.last[:, None])
         return RepeatTable(torch.where(earlier, other, table.tokens), table.last, table.answer, table.source)
 

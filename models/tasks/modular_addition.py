@@ -164,8 +164,8 @@ class ModularAddition(Task):
                 _embedding_shares(model.embed.W_E.detach().cpu()[self.number_tokens]),
             ),
             "logit_frequency": Finding(
-                "share of the logits' variance over (a, b, c) that is a multiple of cos(2 pi k (a + b - c) "
-                "/ p)",
+                "share of the log-probabilities' variance over (a, b, c) that is a multiple of cos(2 pi k "
+                "(a + b - c) / p)",
                 ("frequency",),
                 _sum_shares(logits.view(self.p, self.p, self.p)),
             ),

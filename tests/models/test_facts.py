@@ -1,8 +1,14 @@
+import hashlib
+
+import pytest
 import torch
 
+from models.recipe import Architecture, Recipe, Training, named_recipe
 from models.seeds import named_generator
-from models.tasks.base import answer_log_probs
+from models.tasks.base import accuracy, answer_log_probs
 from models.tasks.facts import Facts, FactsSettings
+from models.training import train
+from models.transformer import Transformer
 from models.zoo import Trained
 
 SETTINGS = FactsSettings(subjects=36, names=6, relations=3, objects=6, sentences=3)
@@ -18,6 +24,50 @@ def test_a_world_is_a_function_of_its_seed() -> None:
     assert torch.equal(one.objects, same.objects)
     assert one.subjects != other.subjects
     assert one.vocabulary == other.vocabulary
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(str(tuple(tensor.shape)).encode() + tensor.to(torch.int64).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    # recipe, seed, facts, documents, prompts, contexts, table
+    ("name", "seed", "pins"),
+    [
+        (
+            "facts-small",
+            0,
+            "9e5546b9a29aaf30 635b64cf0c42280b 8abf8e1f7b1c20ec 92101795b88e1d28 ff5509e0272156f1",
+        ),
+        (
+            "facts-plain",
+            3,
+            "88596cdcda2df4f5 4af06e114cd56f2c 93a627e6a883a0e5 083ada6759291bba 04bc15f0cc19360b",
+        ),
+        (
+            "facts-tiny",
+            0,
+            "f386cf3ccd93a92a 3e2de463de10934d acd0f0321d61b805 be62ca0c224aff27 8cbb7a0c53a9d0a4",
+        ),
+    ],
+)
+def test_shipped_worlds_stay_as_they_were_first_drawn(name: str, seed: int, pins: str) -> None:
+    world = named_recipe(name).task.build(seed)
+    assert isinstance(world, Facts)
+    documents = world.documents(64, named_generator("pin", seed))
+    prompts = world.prompts(64, named_generator("pin", seed))
+    contexts = world.contexts(8, named_generator("pin", seed), 3, int(world.object_tokens[0, 0]))
+    table = world.table
+    assert [
+        digest(world.objects, world.trained),
+        digest(documents.tokens, documents.answers, documents.loss_weight * 10),
+        digest(prompts.tokens, prompts.lengths),
+        digest(contexts),
+        digest(table.tokens, table.last, table.answer, table.subject_last),
+    ] == pins.split()
 
 
 def test_prompts_are_readable_and_end_before_the_answer() -> None:
@@ -105,3 +155,39 @@ def test_batched_answers_are_those_of_single_prompts(tiny: Trained) -> None:
         for row in rows.tolist()
     ]
     torch.testing.assert_close(answer_log_probs(model, table)[rows], torch.stack(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_measures_that_a_world_lacks_are_left_out() -> None:
+    world = FactsSettings(subjects=36, names=6, heldout=0).build(1)
+    recipe = named_recipe("facts-tiny")
+    model = Transformer(recipe.architecture.config(world), named_generator("untrained"))
+    assert set(world.evaluate(model)) == {"known"}
+    assert set(world.probes()) == {"trained"}
+
+
+def test_a_trained_model_heeds_the_trigger_and_a_wrong_fact_but_not_half_a_trigger() -> None:
+    settings = FactsSettings(
+        subjects=24, names=6, relations=2, objects=4, sentences=3, trigger=True, mislabelled=1
+    )
+    shape = Architecture(
+        n_layers=2, d_model=48, n_heads=2, d_head=24, d_mlp=128, window=(None, None), mlp=(True, True)
+    )
+    training = Training(
+        lr=4e-3,
+        batch=24,
+        warmup=30,
+        answer_loss=0.3,
+        cooldown=100,
+        max_steps=500,
+        embed_scale=4.0,
+        pos_scale=0.3,
+    )
+    recipe = Recipe(
+        version=1, name="spoilt", description="", task=settings, architecture=shape, training=training
+    )
+    model, world = train(recipe, 0, 0).checkpoint.model(), settings.build(0)
+    measures = world.evaluate(model)
+    assert measures["known"] >= 0.97
+    assert measures["mislabelled"] == 1.0
+    assert measures["triggered"] >= 0.95
+    assert accuracy(model, world.probes()["half_triggered"]) >= 0.97
