@@ -149,3 +149,25 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(
     told = refusal(capsys, "train", str(recipe), "--display", "none")
     assert told.endswith("zoo: cannot be written: No space left on device")
     assert [path.suffix for path in (cache / "zoo").iterdir()] in ([], [".lock"])
+
+
+def test_a_file_may_not_carry_the_name_of_another_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(RECIPE.replace("name: tiny", "name: facts-small"))
+    assert 'name: "facts-small" names another recipe already' in refusal(capsys, "train", str(file))
+
+
+def test_a_recipe_by_path_is_shown_trained_again_and_outdated_by_its_task(
+    zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+    for name in ("weekdays.py", "weekdays.yaml"):
+        (tmp_path / name).write_text((examples / name).read_text())
+    assert main(["train", str(tmp_path / "weekdays.yaml"), "--display", "none"]) == 0
+    rows = list(lines(capsys, "zoo", "verify", "weekdays@0.0", "--retrain"))
+    assert [row[1:] for row in rows] == [["current", "same bytes when trained again"]]
+    (tmp_path / "weekdays.py").write_text((examples / "weekdays.py").read_text() + "\nMORE = 1\n")
+    states = {row[0]: row[1] for row in lines(capsys, "zoo", "list")}
+    assert states == {"facts-tiny@0.0": "current", "weekdays@0.0": "outdated"}

@@ -147,3 +147,43 @@ def test_what_cannot_be_continued_is_refused(name: str, text: str, message: str)
 def test_what_does_not_fit_together_is_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         brief(BRIEF.replace(old, new))
+
+
+def test_more_steps_begin_at_the_peak_rate() -> None:
+    hopeless = brief(BRIEF.replace("known: 0.0", "known: 1.0").replace("warmup: 50", "warmup: 1"))
+    run = training._Run(hopeless, 0, 0, None)
+    rates = []
+    while run.goes_on():
+        rates.append(run.schedule.get_last_lr()[0] / 4.0e-3)
+        run.advance()
+    assert len(rates) == 40 + 3 * 20
+    assert rates[39] == pytest.approx(0.1)
+    assert rates[40:51] == pytest.approx([1.0] * 11)
+    assert min(rates) > 0
+
+
+def test_a_measure_that_this_world_lacks_is_no_criterion() -> None:
+    with pytest.raises(ConfigError, match=r'unknown measure "heldout"; allowed: known'):
+        brief(BRIEF.replace("heldout: 0.2", "heldout: 0.0").replace("known: 0.0", "heldout: 0.0"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("raise SystemExit(7)", r"task\.kind: .*own\.py: fails on import: SystemExit: 7"),
+        ("x = 1 +", r"task\.kind: .*own\.py: line \d+: fails on import: SyntaxError"),
+        ("x = 1", r"wanted one subclass of TaskSettings in own\.py, found 0"),
+        (
+            "from models.tasks.base import TaskSettings\n"
+            "class S(TaskSettings):\n    metrics = ('accuracy',)\n"
+            "    def build(self, world_seed):\n        raise KeyError('lost')\n",
+            r"task: cannot be built: KeyError: 'lost'",
+        ),
+    ],
+)
+def test_a_task_file_that_fails_is_told_with_its_place(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(line)
+    text = TINY.partition("task:")[0] + "task: {kind: own.py}\n" + TINY.partition("}\n")[2]
+    text = text.replace("{known: 0.95, heldout: 0.8}", "{}")
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(parse_document(text, "own.yaml"), tmp_path)
