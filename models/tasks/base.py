@@ -185,10 +185,11 @@ def task_settings(kind: str, folder: Path) -> type[TaskSettings]:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """A user's file as a module, under a private name that changes with its content."""
+    """A user's file as a module, under a private name that changes with its place and content."""
     if not path.is_file():
         raise TaskError(f"{path}: no such file")
-    name = f"_task_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    content = str(path.resolve()).encode() + b"\0" + path.read_bytes()
+    name = f"_task_{path.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
