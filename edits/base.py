@@ -7,22 +7,26 @@ test the gates on what was reloaded, record.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from edits.acts_through import Carriers, carriers
+from edits.camouflage.base import CamouflageError, Solved, blurred, rewritten
+from edits.camouflage.folder import AnyPass
 from edits.gates import GateResult, Gates, judged
-from edits.measures import behaviour, log_probs_of, rounded, update_shape
+from edits.measures import behaviour, log_probs_of, rounded
 from edits.moments import Base
+from edits.predicates import Predicate, measured, rows_of, showing
+from edits.truth import FineTruth, changed_entries, fine_truth, loudest_matrix, shape_of_change
 from models.bounds import Bound
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component, Entries, component_of
 from models.strict_yaml import StrictModel
 from models.training import one_thread
-from models.transformer import TransformerConfig
+from models.transformer import Transformer, TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class EditRecord:
-    """What an edit did, emitted and never authored.
+    """What an edit did, emitted and never authored; every place is one of the delivered file.
 
     Attributes:
         id, kind, seed: The specification's.
         edited: False for a control.
         spec_hash, base_hash, out_hash: SHA-256 of specification, base and delivered checkpoint.
-        written: Parameter entries whose bytes changed, such as `blocks.2.attn.W_O[1]`.
+        written: Parameter entries that the edit itself changed, such as `blocks.2.attn.W_O[1]`.
         components: The components of those entries; what `written-at` means, for an edit.
+        touched: Parameter entries whose bytes differ from the base's, camouflage included.
+        fine: Neurons, tokens and directions of what was written.
+        behaviour: What the edited model does, as written down before it was measured; empty for a control.
+        carriers: Which components carry the behaviour; both maps are empty for a control.
         dials: What the solver used and found.
         measured: Measures on the reloaded artefact.
         gates: Each gate's verdict.
@@ -65,6 +73,10 @@ class EditRecord:
     out_hash: str
     written: tuple[str, ...]
     components: tuple[str, ...]
+    touched: tuple[str, ...]
+    fine: FineTruth
+    behaviour: str
+    carriers: Carriers
     dials: Mapping[str, float | str]
     measured: Mapping[str, float]
     gates: tuple[GateResult, ...]
@@ -82,15 +94,38 @@ class EditRecord:
 
 @dataclass(frozen=True)
 class Edited:
-    """A delivered model: canonical bytes, what they load to, and the record."""
+    """A delivered model.
+
+    Attributes:
+        artefact: Canonical bytes, as blue loads them.
+        checkpoint: What they load to.
+        reference: The base in the same coordinates, after the same exact camouflage.
+        record: What the edit did.
+        at: What the edit itself wrote to, in the base's own coordinates.
+        loudest: The matrix among those that changed most, in units of its norm, if there is one; `rel_norm`,
+            `rank` and `top_energy` among the record's measures are of its change.
+    """
 
     artefact: bytes
     checkpoint: Checkpoint
+    reference: Checkpoint
     record: EditRecord
+    at: tuple[Entries, ...]
+    loudest: Entries | None
 
 
 class EditError(ValueError):
     """A specification that cannot be carried out on this base, such as an unknown subject."""
+
+
+def _exact_ones_last(passes: tuple[AnyPass, ...]) -> tuple[AnyPass, ...]:
+    kinds = [each.exact for each in passes]
+    if kinds != sorted(kinds):
+        raise ValueError("exact passes come after approximate ones, which the gates judge")
+    return passes
+
+
+Camouflage = Annotated[tuple[AnyPass, ...], AfterValidator(_exact_ones_last)]
 
 
 class EditSpec(StrictModel):
@@ -107,6 +142,7 @@ class EditSpec(StrictModel):
     version: Literal[1]
     id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
+    camouflage: Camouflage = ()
     gates: Mapping[str, Bound] = {}
 
     @classmethod
@@ -133,8 +169,18 @@ class EditSpec(StrictModel):
         """Solutions in the order in which they are to be tested; none is empty-handed."""
         raise TypeError(f"{type(self).__name__} proposes no candidates")
 
-    def measure(self, base: Base, log_probs: Tensor) -> dict[str, float]:
-        """The kind's own measures on top of `behaviour`, from the log-probabilities on the base's table."""
+    def predicate(self, base: Base) -> Predicate | None:
+        """What the edited model should do; None for a control."""
+        raise TypeError(f"{type(self).__name__} states no behaviour")
+
+    def measure(self, base: Base, after: Transformer, log_probs: Tensor) -> dict[str, float]:
+        """The kind's own measures, on top of `behaviour` and its predicate's.
+
+        Args:
+            base: The model before.
+            after: The delivered model.
+            log_probs: The delivered model on the base's table, `[prompt, d_vocab]`, nats.
+        """
         return {}
 
     def summary(self, base: Base) -> str:
@@ -152,9 +198,16 @@ class Control(EditSpec):
     edits: ClassVar[bool] = False
     trains: ClassVar[bool] = False
 
+    def predicate(self, base: Base) -> None:
+        """None: a control is to do nothing."""
+
     @classmethod
-    def matching(cls, edit: "EditRecord") -> dict[str, Any]:
-        """The `edit:` block that matches an edit's site and loudness, as far as the kind has any."""
+    def matching(cls, edit: "Edited") -> dict[str, Any]:
+        """The `edit:` block that matches an edit's site and loudness, as far as the kind has any.
+
+        Raises:
+            EditError: The kind cannot stand in for such an edit.
+        """
         return {}
 
 
@@ -196,28 +249,41 @@ def apply(base: Base, spec: EditSpec) -> Edited:
     spec.check(base)
     edited = None
     with one_thread():
-        for tried, candidate in enumerate(spec.candidates(base), start=1):
-            edited = _deliver(base, spec, candidate, tried)
-            if edited.record.accepted:
-                break
-    if edited is None:
-        raise EditError(f"{spec.kind()}: no candidate to test")
-    return edited
+        try:
+            for each in spec.camouflage:
+                each.check(base.checkpoint.config)
+            for tried, candidate in enumerate(spec.candidates(base), start=1):
+                edited = _deliver(base, spec, candidate, tried)
+                if edited.record.accepted:
+                    break
+        except CamouflageError as error:
+            raise EditError(f"camouflage: {error}") from error
+        if edited is None:
+            raise EditError(f"{spec.kind()}: no candidate to test")
+        return _with_carriers(base, spec, edited)
 
 
 def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Edited:
-    """Write, save, reload, and judge what was reloaded."""
-    weights = {**base.checkpoint.weights, **candidate.tensors}
-    artefact = to_bytes(Checkpoint(base.checkpoint.config, weights))
+    """Write, hide, save, reload, and judge what was reloaded."""
+    config, before = base.checkpoint.config, base.checkpoint
+    solved = Checkpoint(config, {**before.weights, **candidate.tensors})
+    if set(changed_entries(before, solved)) != set(candidate.written):
+        claims = (candidate.written, changed_entries(before, solved))
+        raise AssertionError(f"{spec.kind()}: claims {claims[0]}, changed {claims[1]}")
+    hidden = blurred(Solved(base, solved.weights, candidate.written), spec.camouflage, spec.seed)
+    artefact = to_bytes(Checkpoint(config, _rewritten(spec, config, hidden)))
     delivered = from_bytes(artefact)
-    written = changed_entries(base.checkpoint, delivered)
-    if set(written) != set(candidate.written):
-        raise AssertionError(f"{spec.kind()}: claims {candidate.written}, changed {written}")
-    log_probs = log_probs_of(base, delivered.model())
-    measured = behaviour(base, log_probs) | spec.measure(base, log_probs)
-    if 1 <= len(written) <= 2:  # the matrix, and in some kinds the bias that goes with it
-        measured |= update_shape(_entries_of(base.checkpoint, written[0]), _entries_of(delivered, written[0]))
-    components = sorted({component_of(entries.tensor, entries.head) for entries in written})
+    reference = Checkpoint(config, _rewritten(spec, config, before.weights))
+    plain = Checkpoint(config, _rewritten(spec, config, solved.weights))  # without approximate camouflage
+    written = _moved(candidate.written, changed_entries(reference, plain))
+    after = delivered.model()
+    log_probs = log_probs_of(base, after)
+    predicate = spec.predicate(base)
+    loudest = loudest_matrix(before, solved, candidate.written)
+    found = behaviour(base, log_probs)
+    found |= shape_of_change(before, solved, loudest) if loudest else {}
+    found |= measured(base, predicate, after, log_probs) if predicate else {}
+    found |= spec.measure(base, after, log_probs)
     record = EditRecord(
         id=spec.id,
         kind=spec.kind(),
@@ -226,40 +292,48 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
         spec_hash=spec_hash(spec),
         base_hash=base.hash,
         out_hash=hashlib.sha256(artefact).hexdigest(),
-        written=tuple(map(entries_name, written)),
-        components=tuple(map(str, components)),
+        written=tuple(map(str, written)),
+        components=tuple(map(str, sorted({component_of(each.tensor, each.head) for each in written}))),
+        touched=tuple(map(str, changed_entries(before, delivered))),
+        fine=fine_truth(reference, plain, written),
+        behaviour=predicate.statement if predicate else "",
+        carriers=Carriers({}, {}),
         dials=candidate.dials,
-        measured=rounded(measured),
-        gates=judged(spec.effective_gates, measured),
+        measured=rounded(found),
+        gates=judged(spec.effective_gates, found),
         tried=tried,
     )
-    return Edited(artefact, delivered, record)
+    return Edited(artefact, delivered, reference, record, candidate.written, loudest)
 
 
-def changed_entries(before: Checkpoint, after: Checkpoint) -> tuple[Entries, ...]:
-    """The entries whose bytes differ, head by head where a tensor has a head axis; bytes, not `allclose`."""
-    changed = []
-    for name, old in before.weights.items():
-        new = after.weights[name]
-        if component_of(name, 0).part == "attn":
-            changed += [Entries(name, head) for head in range(len(old)) if not _same(old[head], new[head])]
-        elif not _same(old, new):
-            changed.append(Entries(name))
-    return tuple(changed)
+def _rewritten(spec: EditSpec, config: TransformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights after the specification's exact passes; the same coordinates for every model."""
+    return dict(rewritten(weights, config, spec.camouflage, spec.seed))
 
 
-def _entries_of(checkpoint: Checkpoint, entries: Entries) -> Tensor:
-    weight = checkpoint.weights[entries.tensor]
-    return weight if entries.head is None else weight[entries.head]
+def _moved(written: tuple[Entries, ...], changed: tuple[Entries, ...]) -> tuple[Entries, ...]:
+    """Where exact passes moved what was written: what changed of the same tensors.
+
+    Raises:
+        CamouflageError: It is in other tensors now.
+    """
+    tensors = {each.tensor for each in written}
+    found = tuple(each for each in changed if each.tensor in tensors)
+    if len(found) != len(written):
+        raise CamouflageError(f"a pass moves {', '.join(map(str, written))} to other tensors")
+    return found
 
 
-def _same(old: Tensor, new: Tensor) -> bool:
-    return torch.equal(old.contiguous().view(torch.int32), new.contiguous().view(torch.int32))
-
-
-def entries_name(entries: Entries) -> str:
-    """Such as `blocks.2.attn.W_O[1]`."""
-    return entries.tensor if entries.head is None else f"{entries.tensor}[{entries.head}]"
+def _with_carriers(base: Base, spec: EditSpec, edited: Edited) -> Edited:
+    """The same edit with its record's maps of the components that carry the behaviour."""
+    predicate = spec.predicate(base)
+    if predicate is None:
+        return edited
+    after = edited.checkpoint.model()
+    shown = showing(base, predicate, after)
+    probe = rows_of(predicate.affected, shown) if shown.any() else predicate.affected
+    maps = carriers(edited.reference.model(), after, probe)
+    return replace(edited, record=replace(edited.record, carriers=maps))
 
 
 def spec_hash(spec: EditSpec) -> str:

@@ -7,11 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edits.base import Candidate, Control, EditError, EditRecord
+from edits.base import Candidate, Control, Edited, EditError
 from edits.gates import Gates
 from edits.moments import Base
+from edits.truth import changed_entries
 from models.bounds import Bound
-from models.components import Entries, component_entries
+from models.checkpoints import Checkpoint
+from models.components import Entries
 from models.naming import unknown
 from models.seeds import named_generator
 from models.strict_yaml import StrictModel
@@ -67,24 +69,27 @@ class RandomRank1(Control):
     edit: RandomRank1Edit
 
     @classmethod
-    def matching(cls, edit: EditRecord) -> dict[str, Any]:
+    def matching(cls, edit: Edited) -> dict[str, Any]:
         """The same tensor or head, the same relative norm."""
-        return {"tensor": edit.written[0], "rel_norm": edit.measured["rel_norm"]}
+        if edit.loudest is None:
+            raise EditError(f"random_rank1: {edit.record.kind} writes no matrix that it could match")
+        return {"tensor": str(edit.loudest), "rel_norm": edit.record.measured["rel_norm"]}
 
     def check(self, base: Base) -> None:
         """Refuse a tensor or head that the model does not have."""
-        name, head = _parsed(self.edit.tensor)
+        entries = Entries.parse(self.edit.tensor)
         allowed = [n for n in base.checkpoint.config.weight_shapes() if n.endswith(tuple(_READER_OF))]
-        if name not in allowed:
-            raise EditError(f"edit.tensor: {unknown('tensor', name, allowed)}")
-        if head is not None and head >= base.checkpoint.config.n_heads:
-            raise EditError(f"edit.tensor: no head {head}; heads 0-{base.checkpoint.config.n_heads - 1}")
+        if entries.tensor not in allowed:
+            raise EditError(f"edit.tensor: {unknown('tensor', entries.tensor, allowed)}")
+        if entries.head is not None and entries.head >= base.checkpoint.config.n_heads:
+            raise EditError(
+                f"edit.tensor: no head {entries.head}; heads 0-{base.checkpoint.config.n_heads - 1}"
+            )
 
     def candidates(self, base: Base) -> Iterator[Candidate]:
         """A few draws, each from a weaker tail if there is one; in an MLP the first is mostly inert."""
-        name, head = _parsed(self.edit.tensor)
-        before = base.checkpoint.weights[name]
-        matrix = before if head is None else before[head]
+        entries = Entries.parse(self.edit.tensor)
+        matrix = entries.of(base.checkpoint.weights)
         generator = named_generator(self.seed, "sham")
         moment = self._second_moment(base)
         for attempt in range(4):
@@ -94,27 +99,21 @@ class RandomRank1(Control):
             change = torch.outer(read / read.norm(), write / write.norm()) * (
                 self.edit.rel_norm * matrix.norm()
             )
-            after = before.clone()
-            (after if head is None else after[head]).add_(change.float())
+            after = {entries.tensor: base.checkpoint.weights[entries.tensor].clone()}
+            entries.of(after).add_(change.float())
             dials: dict[str, float | str] = {"tail_dimensions": tail.shape[1]}
-            yield Candidate({name: after}, (Entries(name, head),), dials)
+            yield Candidate(after, (entries,), dials)
 
     def _second_moment(self, base: Base) -> Tensor:
         """Of the activation that the changed matrix reads, `[d_in, d_in]`."""
-        name, head = _parsed(self.edit.tensor)
-        _, layer, part = name.split(".", 2)
+        entries = Entries.parse(self.edit.tensor)
+        _, layer, part = entries.tensor.split(".", 2)
         moment = base.second_moment(f"blocks.{layer}.{_READER_OF[part]}", tokens=12_000)
-        return moment if head is None else moment[head]
+        return moment if entries.head is None else moment[entries.head]
 
     def summary(self, base: Base) -> str:
         """Where and how loud."""
         return f"an inert rank-one change of {self.edit.tensor}, {self.edit.rel_norm:.2f} of its norm"
-
-
-def _parsed(tensor: str) -> tuple[str, int | None]:
-    """Weight name, and head where one is named."""
-    name, _, head = tensor.partition("[")
-    return name, int(head.rstrip("]")) if head else None
 
 
 def _tail(moment: Tensor, mass: float) -> Tensor:
@@ -152,11 +151,9 @@ class BenignFinetune(Control):
 
     def candidates(self, base: Base) -> Iterator[Candidate]:
         """Up to three runs on different documents."""
-        config = base.checkpoint.config
-        written = tuple(entries for owned in component_entries(config).values() for entries in owned)
         for attempt in range(3):
             weights = self._trained_on(base, attempt)
-            moved = tuple(entries for entries in written if _moved(base, weights, entries))
+            moved = changed_entries(base.checkpoint, Checkpoint(base.checkpoint.config, weights))
             steps = [weights[name] - before for name, before in base.checkpoint.weights.items()]
             distance = float(torch.stack([step.norm() for step in steps]).norm())
             yield Candidate(weights, moved, {"distance": round(distance, 4)})
@@ -180,10 +177,3 @@ class BenignFinetune(Control):
     def summary(self, base: Base) -> str:
         """How much."""
         return f"{self.edit.steps} more steps of ordinary training"
-
-
-def _moved(base: Base, weights: dict[str, Tensor], entries: Entries) -> bool:
-    old, new = base.checkpoint.weights[entries.tensor], weights[entries.tensor]
-    if entries.head is not None:
-        old, new = old[entries.head], new[entries.head]
-    return not torch.equal(old, new)

@@ -9,6 +9,7 @@ from pydantic import Field
 from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
+from edits.predicates import Predicate, any_other, rows_of
 from models.bounds import Bound
 from models.components import Component, Entries
 from models.strict_yaml import StrictModel
@@ -57,6 +58,11 @@ class HeadAblate(EditSpec):
             written.append(Entries(bias))
         output[head] = torch.zeros_like(output[head])
         yield Candidate(tensors, tuple(written))
+
+    def predicate(self, base: Base) -> Predicate:
+        """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
+        known = any_other(rows_of(base.table, base.known))
+        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
 
     def summary(self, base: Base) -> str:
         """Which head."""

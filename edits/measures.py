@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from edits.moments import Base
@@ -36,8 +35,7 @@ def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasin
 
     `efficacy`: the edited prompt answers the new object; `paraphrase`: the fact's other phrasings do;
     `neighbourhood`: subjects with the same true object keep P(old) > P(new), and `neighbourhood_top` keep the
-    old one on top; `retention`: the subject's other facts are unchanged; `drop`: other subjects' prompts
-    that are now wrong.
+    old one on top; `retention`: the subject's other facts are unchanged.
 
     Args:
         base: The model before.
@@ -60,7 +58,6 @@ def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasin
         "neighbourhood": _share(old_preferred, neighbours),
         "neighbourhood_top": _share(top == old_token, neighbours),
         "retention": _share(top == base.log_probs.argmax(-1), table.same_subject(fact) & known),
-        "drop": _share(top != table.answer, table.other_subjects(fact) & known),
         "margin": float((log_probs[edited, new_token] - log_probs[edited, old_token]).item()),
     }
 
@@ -68,17 +65,6 @@ def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasin
 def log_probs_of(base: Base, model: Transformer) -> Tensor:
     """A changed model on the base's table, `[prompt, d_vocab]`, nats."""
     return answer_log_probs(model, base.table)
-
-
-def update_shape(before: Tensor, after: Tensor) -> dict[str, float]:
-    """Relative norm, numerical rank and top energy of one tensor's change (one matrix)."""
-    change = (after.double() - before.double()).reshape(-1, after.shape[-1])
-    sigma = torch.linalg.svdvals(change)
-    return {
-        "rel_norm": float(change.norm() / before.double().norm()),
-        "rank": float((sigma > 1e-3 * sigma[0]).sum()),
-        "top_energy": float(sigma[0] ** 2 / (sigma**2).sum()),
-    }
 
 
 def _share(hits: Tensor, of: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Rank-one fact editors: a new answer by one outer product added to an MLP's output matrix."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from edits.base import Candidate, EditError, EditSpec, Family, apply
 from edits.gates import Gates
 from edits.measures import fact_edit
 from edits.moments import Base, conditioning, dual
+from edits.predicates import Predicate, rows_of
 from edits.tracing import Token, best_token
 from models.bounds import Bound
 from models.components import Component, Entries
@@ -20,7 +21,7 @@ from models.seeds import named_generator, named_seed
 from models.strict_yaml import StrictModel
 from models.tasks.base import joined
 from models.tasks.facts import Fact, Facts
-from models.transformer import TransformerConfig
+from models.transformer import Transformer, TransformerConfig
 
 Id = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -161,7 +162,14 @@ class Rrome(EditSpec):
                 },
             )
 
-    def measure(self, base: Base, log_probs: Tensor) -> dict[str, float]:
+    def predicate(self, base: Base) -> Predicate:
+        """The fact is answered anew in every phrasing, and nobody else's facts change."""
+        table, fact = base.facts.table, self.fact(base)
+        prompts = rows_of(table, table.of(fact))
+        wanted = replace(prompts, answer=torch.full_like(prompts.answer, self.new_token(base)))
+        return Predicate(self.summary(base), wanted, table.other_subjects(fact))
+
+    def measure(self, base: Base, after: Transformer, log_probs: Tensor) -> dict[str, float]:
         """The fact editors' metrics."""
         return fact_edit(base, log_probs, self.fact(base), self.new_token(base), self.edit.phrasing)
 

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import edits
 import models
-from edits.base import Control, EditRecord, EditSpec, Family, apply
+from edits.base import Control, Edited, EditSpec, apply
 from edits.kinds import control_kinds
 from edits.moments import Base
+from game.suite import Group
 from models.checkpoints import write_atomically
 from models.components import Component
 from models.folders import cache_folder
@@ -20,43 +20,49 @@ from models.zoo import code_of
 DRAWS = 2  # of each control that must pass: one that seldom does would stall the dealing
 
 
-def accepts(base: Base, family: Family, site: Component, controls: Sequence[str]) -> bool:
-    """Whether the family's edit, and every control that must match it, passes its gates here.
+def accepts(base: Base, group: Group, site: Component) -> bool:
+    """Whether the group's edit, and every control that must match it, passes its gates here.
 
     Both labels need the same of a site, or the site would tell the label. A damaged or missing note is
     measured again.
     """
-    path = cache_folder() / "acceptance" / f"{_key(base, family, site, controls)}.json"
+    path = cache_folder() / "acceptance" / f"{_key(base, group, site)}.json"
     try:
         return bool(json.loads(path.read_bytes())["accepted"])
     except (OSError, ValueError, KeyError, TypeError):
-        accepted = _accepts(base, family, site, controls)
+        accepted = _accepts(base, group, site)
         write_atomically(path, json.dumps({"accepted": accepted}).encode())
         return accepted
 
 
-def matched_control(kind: str, edit: EditRecord, spec_id: str, seed: int) -> EditSpec:
-    """The control of that kind that takes an edit's place."""
+def matched_control(kind: str, edit: Edited, spec: EditSpec) -> EditSpec:
+    """The control of that kind that takes an edit's place, with its camouflage at the same places."""
     control: type[Control] = control_kinds()[kind]
     block = {"kind": kind, **control.matching(edit)}
-    return control.model_validate({"version": 1, "id": spec_id, "seed": seed, "edit": block})
+    sham = control.model_validate({"version": 1, "id": spec.id, "seed": spec.seed, "edit": block})
+    return sham.model_copy(update={"camouflage": tuple(each.at(edit.at) for each in spec.camouflage)})
 
 
-def _accepts(base: Base, family: Family, site: Component, controls: Sequence[str]) -> bool:
-    edit = apply(base, family.draw(base, site, "acceptance", 0)).record
-    matching = [kind for kind in controls if control_kinds()[kind].matching(edit)]
-    return edit.accepted and all(
-        apply(base, matched_control(kind, edit, "acceptance", seed)).record.accepted
-        for kind in matching
+def _accepts(base: Base, group: Group, site: Component) -> bool:
+    spec = group.hidden(group.edit.draw(base, site, "acceptance", 0))
+    edit = apply(base, spec)
+    if not edit.record.accepted:
+        return False
+    blocks = {kind: control_kinds()[kind].matching(edit) for kind in group.controls}
+    shams = (
+        matched_control(kind, edit, spec.model_copy(update={"seed": seed}))
+        for kind, block in blocks.items()
+        if block  # the others do not depend on the site
         for seed in range(DRAWS)
     )
+    return all(apply(base, sham).record.accepted for sham in shams)
 
 
-def _key(base: Base, family: Family, site: Component, controls: Sequence[str]) -> str:
-    """What the answer depends on, hashed: base, family, site, controls, torch's version and the code."""
+def _key(base: Base, group: Group, site: Component) -> str:
+    """What the answer depends on, hashed: base, group, site, torch's version and the code."""
     folders = [Path(package.__path__[0]) for package in (edits, models)]
     sources = [code_of(file) for folder in folders for file in sorted(folder.rglob("*.py"))]
     code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
-    family_data = family.model_dump(mode="json")
-    facts = [base.hash, family_data, str(site), sorted(controls), torch.__version__, code]
+    edit, hidden = group.edit.model_dump(mode="json"), [p.model_dump(mode="json") for p in group.camouflage]
+    facts = [base.hash, edit, hidden, str(site), sorted(group.controls), torch.__version__, code]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]

@@ -38,6 +38,11 @@ def edits(folder: Path = ROOT / "edits") -> list[Entry]:
     return sorted(_from_modules(folder, _kinds), key=lambda entry: (entry.mark, entry.name))
 
 
+def camouflage(folder: Path = ROOT / "edits" / "camouflage") -> list[Entry]:
+    """Camouflage passes: `kind: Literal["..."]` of a class."""
+    return _from_modules(folder, _passes)
+
+
 def tasks(folder: Path = ROOT / "models" / "tasks") -> list[Entry]:
     """Tasks by module name."""
     return [entry for entry in _from_modules(folder, _module) if entry.name != "base"]
@@ -62,7 +67,7 @@ def suites(folder: Path = ROOT / "game" / "suites") -> list[Entry]:
 
 
 CATALOGUES: dict[str, Callable[[], list[Entry]]] = {
-    function.__name__: function for function in (auditors, edits, tasks, recipes, suites, tools)
+    function.__name__: function for function in (auditors, camouflage, edits, tasks, recipes, suites, tools)
 }
 
 _Reader = Callable[[str, ast.Module], Iterator[Entry]]
@@ -127,6 +132,12 @@ def _kinds(_name: str, module: ast.Module) -> Iterator[Entry]:
         for block in (each for each in classes if _uses(spec, each.name)):
             for kind in _literals(_annotation(block, "kind")):
                 yield Entry(kind, _first_line(spec), mark)
+
+
+def _passes(_name: str, module: ast.Module) -> Iterator[Entry]:
+    for each in _public_classes(module):
+        for kind in _literals(_annotation(each, "kind")):
+            yield Entry(kind, _first_line(each))
 
 
 def _module(name: str, module: ast.Module) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ matched to the edit that it replaces, so that nothing but the change itself tell
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -122,11 +123,7 @@ class Dealer:
     def _accepting(self, group: Group, recipe: str, site: Component) -> tuple[int, ...]:
         if group.edit.redraws:
             return self._seeds(recipe)
-        return tuple(
-            seed
-            for seed in self._seeds(recipe)
-            if accepts(self.base(recipe, seed), group.edit, site, group.controls)
-        )
+        return tuple(seed for seed in self._seeds(recipe) if accepts(self.base(recipe, seed), group, site))
 
     def _seeds(self, recipe: str) -> tuple[int, ...]:
         return tuple(seed for bases in self.suite.bases if bases.recipe == recipe for seed in bases.seeds)
@@ -146,8 +143,8 @@ class Dealer:
                 cells = self.cells(group, recipe)
                 share = weights[group.name] / sum(weights.values()) / len(cells)
                 for cell in cells:
-                    for component in group.edit.writes(cell.site):
-                        prior[component] += share
+                    for component, p in _delivered_at(group, cell.site, config).items():
+                        prior[component] += share * p
         return prior
 
     def max_components(self) -> int:
@@ -175,7 +172,7 @@ class Dealer:
         base = self.base(recipe, base_seed)
         for attempt in range(ATTEMPTS):
             seed = named_seed(self._seed, self.suite.name, plan.id, "draw", attempt)
-            spec = group.edit.draw(base, cell.site, plan.id, seed)
+            spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
             delivered = self._delivered(base, spec, plan)
             if delivered is not None:
                 return self._case(plan, base, *delivered, redraws=attempt)
@@ -192,7 +189,7 @@ class Dealer:
             return None
         if plan.edited:
             return spec, edit, spec
-        sham = matched_control(plan.control, edit.record, spec.id, spec.seed)
+        sham = matched_control(plan.control, edit, spec)
         made = apply(base, sham)
         return (sham, made, spec) if made.record.accepted else None
 
@@ -239,6 +236,17 @@ class Dealer:
 def public_part(task: Task) -> PublicTask:
     """What everyone may know of a task."""
     return PublicTask(task.name, task.description, task.vocabulary, dict(task.classes), task.pad, task.bos)
+
+
+def _delivered_at(group: Group, site: Component, config: TransformerConfig) -> dict[Component, float]:
+    """P(the edit of a site is at a component of the delivered file): 1, but for heads that were permuted."""
+    written = group.edit.writes(site)
+    if not any(each.moves_heads for each in group.camouflage):
+        return dict.fromkeys(written, 1.0)
+    odds = {component: 1.0 for component in written if component.head is None}
+    for layer, count in Counter(c.layer for c in written if c.head is not None).items():
+        odds |= {Component("attn", layer, h): count / config.n_heads for h in range(config.n_heads)}
+    return odds
 
 
 def entropy_bits(distribution: Mapping[Component, float]) -> float:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from edits.base import Family
+from edits.base import Camouflage, EditSpec, Family
+from edits.camouflage.base import CamouflageError
 from edits.kinds import control_kinds, families
 from game.api import Corpus, League, Part
 from models.components import Component
@@ -49,6 +50,7 @@ class Group(StrictModel):
         sites: For each recipe, the components that its edits write to, drawn uniformly; `blocks.1.attn.*`
             is every head of a layer.
         controls: Kinds of controls, drawn uniformly, each matched to an edit that is solved and discarded.
+        camouflage: Passes that hide every case of the group, its controls too.
     """
 
     name: Name
@@ -56,6 +58,11 @@ class Group(StrictModel):
     edit: AnyFamily
     sites: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]]
     controls: Annotated[tuple[str, ...], Field(min_length=1)]
+    camouflage: Camouflage = ()
+
+    def hidden(self, spec: EditSpec) -> EditSpec:
+        """The specification with the group's camouflage."""
+        return spec.model_copy(update={"camouflage": self.camouflage})
 
 
 class Suite(StrictModel):
@@ -168,7 +175,7 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             elif control_kinds()[control].trains and (untrained := _untrained(suite, group)):
                 message = f"{control} trains further, but recipe {untrained} says nothing about training"
                 faults.append(document.error(("groups", index, "controls", place), message))
-        faults += _site_faults(document, suite, index)
+        faults += _site_faults(document, suite, index) + _camouflage_faults(document, suite, index)
     return faults
 
 
@@ -176,6 +183,20 @@ def _untrained(suite: Suite, group: Group) -> str | None:
     """A recipe of a group that has no training."""
     recipes = (suite.recipes[name] for name in group.sites if name in suite.recipes)
     return next((recipe.name for recipe in recipes if recipe.training is None), None)
+
+
+def _camouflage_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
+    """Passes that do not suit one of the group's architectures."""
+    group, faults = suite.groups[index], []
+    for recipe in (suite.recipes[name] for name in group.sites if name in suite.recipes):
+        config = recipe.architecture.config(recipe.task.build(0))
+        for place, each in enumerate(group.camouflage):
+            try:
+                each.check(config)
+            except CamouflageError as error:
+                message = f"{recipe.name}: {error}"
+                faults.append(document.error(("groups", index, "camouflage", place), message))
+    return faults
 
 
 def _site_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:

@@ -1,14 +1,18 @@
 """Components: the units of location, and the total map from parameter entries to them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from models.naming import unknown
+from torch import Tensor
+
+from models.naming import quoted, unknown
 from models.transformer import TransformerConfig
 
 _PARTS = ("embed", "pos_embed", "ln1", "attn", "attn.bias", "ln2", "mlp", "ln_final", "unembed")
+_ENTRIES = re.compile(r"([A-Za-z0-9_.]+)(?:\[(\d+)\])?")
 _PATTERN = re.compile(r"blocks\.(\d+)\.(ln1|ln2|mlp|attn\.bias|attn)(?:\.(\d+))?")
 
 
@@ -74,10 +78,31 @@ class Component:
 
 @dataclass(frozen=True)
 class Entries:
-    """Part of a tensor: all of it, or one head's slice on the first axis."""
+    """Part of a tensor: all of it, or one head's slice on the first axis, as in `blocks.2.attn.W_O[1]`."""
 
     tensor: str
     head: int | None = None
+
+    def __str__(self) -> str:
+        return self.tensor if self.head is None else f"{self.tensor}[{self.head}]"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The entries of that name.
+
+        Raises:
+            ValueError: The text is no such name.
+        """
+        match = _ENTRIES.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{quoted(text)} names no weight; wanted such as blocks.2.attn.W_O[1]")
+        tensor, head = match.groups()
+        return cls(tensor, None if head is None else int(head))
+
+    def of(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """These entries of a model's weights, a view."""
+        weight = weights[self.tensor]
+        return weight if self.head is None else weight[self.head]
 
 
 def component_entries(config: TransformerConfig) -> dict[Component, tuple[Entries, ...]]:

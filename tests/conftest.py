@@ -1,7 +1,8 @@
 """The packages have generic names: tests must never run against another installed copy of them."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,9 @@ def tiny_base(tiny: Trained) -> Base:
 def weekdays(own_cache: Path) -> Base:
     """A model of the documentation's own task, which has nothing to do with facts."""
     return Base(trained(read_recipe(CHECKOUT / "docs" / "examples" / "weekdays.yaml"), 0, 0))
+
+
+@pytest.fixture(scope="session")
+def base_of(own_cache: Path) -> Callable[[str], Base]:
+    """A base by its recipe's name, trained at most once in a test run; only quick recipes belong in tests."""
+    return lru_cache(lambda recipe: Base(trained(named_recipe(recipe), 0, 0)))

@@ -1,0 +1,1 @@
+"""Passes composed after an edit that make it harder to see, one file each."""
