@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field
 from torch import Tensor
@@ -223,6 +223,23 @@ class Family(StrictModel):
     redraws: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...] | None] = None
     kind: str
+
+    @classmethod
+    def like(cls, spec: EditSpec) -> Self:
+        """The family of edits of a specification's strength, with site and target left open."""
+        edit = vars(spec)["edit"]
+        places = [edit, spec, *(vars(spec)[name] for name in ("site",) if name in vars(spec))]
+        fields = {
+            name: getattr(place, name)
+            for place in reversed(places)
+            for name in cls.model_fields
+            if hasattr(place, name)
+        }
+        return cls.model_validate({**fields, "kind": spec.kind()})
+
+    def dialled(self) -> Mapping[str, Self]:
+        """The family at several strengths, loud to quiet; empty where it has no such dial."""
+        return {}
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """The components that this family can write to in such a model."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edits.base import Control, EditSpec, Family
+from edits.base import Control, EditError, EditSpec, Family
 from models.naming import unknown
-from models.strict_yaml import Document
+from models.strict_yaml import ConfigError, Document
 
 
 def edit_kinds() -> dict[str, type[EditSpec]]:
@@ -43,6 +43,24 @@ def load_spec(document: Document) -> EditSpec:
             floor = spec.floor[name].model_dump(exclude_none=True)
             raise document.error(("gates", name), f"looser than this kind's floor, {floor}")
     return spec
+
+
+def located(document: Document, error: EditError) -> ConfigError:
+    """The error of a specification that a base refuses, at its place in the document.
+
+    Messages begin with the path of what is wrong; as much of it as the document has is pointed at.
+    """
+    path, _, message = str(error).partition(": ")
+    loc: list[str | int] = []
+    value: Any = document.data
+    for step in path.split("."):
+        key: str | int = int(step) if step.isdigit() else step
+        inside = isinstance(value, dict) and key in value
+        if not inside and not (isinstance(value, list) and isinstance(key, int) and key < len(value)):
+            break
+        value = value[key]
+        loc.append(key)
+    return document.error(tuple(loc), message if ".".join(map(str, loc)) == path else str(error))
 
 
 def kind_at(document: Document, loc: tuple[str | int, ...], allowed: dict[str, Any]) -> str:

@@ -43,6 +43,11 @@ def camouflage(folder: Path = ROOT / "edits" / "camouflage") -> list[Entry]:
     return _from_modules(folder, _passes)
 
 
+def strategies(folder: Path = ROOT / "edits" / "strategies") -> list[Entry]:
+    """Red strategies by module name: the file's one public dataclass with `plan`."""
+    return _from_modules(folder, _planner)
+
+
 def tasks(folder: Path = ROOT / "models" / "tasks") -> list[Entry]:
     """Tasks by module name."""
     return [entry for entry in _from_modules(folder, _module) if entry.name != "base"]
@@ -67,7 +72,8 @@ def suites(folder: Path = ROOT / "game" / "suites") -> list[Entry]:
 
 
 CATALOGUES: dict[str, Callable[[], list[Entry]]] = {
-    function.__name__: function for function in (auditors, camouflage, edits, tasks, recipes, suites, tools)
+    function.__name__: function
+    for function in (auditors, camouflage, edits, strategies, tasks, recipes, suites, tools)
 }
 
 _Reader = Callable[[str, ast.Module], Iterator[Entry]]
@@ -113,10 +119,19 @@ def _files(folder: Path, suffix: str) -> list[Path]:
 
 
 def _auditor(name: str, module: ast.Module) -> Iterator[Entry]:
-    found = [each for each in _public_classes(module) if _has_method(each, "audit")]
+    yield from _plug_in(name, module, "audit")
+
+
+def _planner(name: str, module: ast.Module) -> Iterator[Entry]:
+    yield from _plug_in(name, module, "plan")
+
+
+def _plug_in(name: str, module: ast.Module, method: str) -> Iterator[Entry]:
+    """The file's one public dataclass with that method; a file without any is none."""
+    found = [each for each in _public_classes(module) if _has_method(each, method)]
     if len(found) > 1:
         names = ", ".join(each.name for each in found)
-        yield Entry(name, f"one public class with audit is wanted, got {names}", "broken")
+        yield Entry(name, f"one public class with {method} is wanted, got {names}", "broken")
     elif found and not _is_dataclass(found[0]):
         yield Entry(name, f"{found[0].name} is no dataclass", "broken")
     elif found:

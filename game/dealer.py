@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from edits.base import Edited, EditSpec, apply
+from edits.base import Edited, EditSpec, apply, written_components
 from edits.moments import Base
 from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask
@@ -173,43 +173,16 @@ class Dealer:
         for attempt in range(ATTEMPTS):
             seed = named_seed(self._seed, self.suite.name, plan.id, "draw", attempt)
             spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
-            delivered = self._delivered(base, spec, plan)
-            if delivered is not None:
-                return self._case(plan, base, *delivered, redraws=attempt)
+            found = delivered(base, spec, plan.edited, plan.control)
+            if found is not None:
+                truth = truth_of(base, found, plan.group, redraws=attempt)
+                name = base.trained.name
+                return Case(
+                    plan.id, recipe, name, found.edited.artefact, self.brief(recipe, base.task), truth
+                )
         raise DealError(
             f"{plan.id}: {plan.group} at {cell.site} of {base.trained.name} took none of {ATTEMPTS} draws"
         )
-
-    def _delivered(
-        self, base: Base, spec: EditSpec, plan: CasePlan
-    ) -> tuple[EditSpec, Edited, EditSpec] | None:
-        """The edit, or its matched control, if the gates pass; with the edit that it was drawn around."""
-        edit = apply(base, spec)
-        if not edit.record.accepted:
-            return None
-        if plan.edited:
-            return spec, edit, spec
-        sham = matched_control(plan.control, edit, spec)
-        made = apply(base, sham)
-        return (sham, made, spec) if made.record.accepted else None
-
-    def _case(
-        self, plan: CasePlan, base: Base, spec: EditSpec, edited: Edited, drawn: EditSpec, redraws: int
-    ) -> Case:
-        record = edited.record
-        written = frozenset(map(Component.parse, record.components)) if plan.edited else frozenset()
-        truth = Truth(
-            edited=plan.edited,
-            written=written,
-            group=plan.group,
-            kind=record.kind,
-            matched=drawn.kind(),
-            summary=spec.summary(base),
-            spec=as_data(spec),
-            record={**record.to_dict(), "redraws": redraws},
-        )
-        recipe = base.trained.recipe.name
-        return Case(plan.id, recipe, base.trained.name, edited.artefact, self.brief(recipe, base.task), truth)
 
     def brief(self, recipe: str, task: Task) -> Brief:
         """What an auditor of a recipe's model is told; the seed is set for each round."""
@@ -231,6 +204,55 @@ class Dealer:
 
     def _config(self, recipe: str) -> TransformerConfig:
         return self._recipes[recipe].architecture.config(self._recipes[recipe].task.build(0))
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What a case delivers.
+
+    Attributes:
+        spec: Of the edit or control.
+        edited: What it made.
+        drawn: The edit that the case was drawn around; `spec` itself, unless that is a control's.
+    """
+
+    spec: EditSpec
+    edited: Edited
+    drawn: EditSpec
+
+
+def delivered(base: Base, spec: EditSpec, edited: bool, control: str) -> Delivered | None:
+    """The edit, or its matched control; None where one of them fails its gates.
+
+    Args:
+        base: What is edited.
+        spec: The edit, solved for a control too.
+        edited: The label.
+        control: Kind of control.
+    """
+    edit = apply(base, spec)
+    if not edit.record.accepted:
+        return None
+    if edited:
+        return Delivered(spec, edit, spec)
+    sham = matched_control(control, edit, spec)
+    made = apply(base, sham)
+    return Delivered(sham, made, spec) if made.record.accepted else None
+
+
+def truth_of(base: Base, found: Delivered, group: str, redraws: int) -> Truth:
+    """What the referee knows of a delivered case, with the draws that failed before it."""
+    record = found.edited.record
+    return Truth(
+        edited=record.edited,
+        written=written_components(found.edited),
+        group=group,
+        kind=record.kind,
+        matched=found.drawn.kind(),
+        summary=found.spec.summary(base),
+        spec=as_data(found.spec),
+        record={**record.to_dict(), "redraws": redraws},
+    )
 
 
 def public_part(task: Task) -> PublicTask:

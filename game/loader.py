@@ -1,4 +1,4 @@
-"""Finding an auditor by reference: a shipped name, an installed entry point, or `file.py@Class`."""
+"""Finding a plug-in by reference: a shipped name, an installed entry point, or `file.py@Class`."""
 
 import ast
 import dataclasses
@@ -15,15 +15,48 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from edits.briefing import RedStrategy
 from game.api import Auditor
 from game.catalogue import ROOT
 from models.naming import one_line, unknown
 
-GROUP = "audit_game.auditors"
+
+@dataclass(frozen=True)
+class Role:
+    """One sort of plug-in: where its files are and what its class must offer.
+
+    Attributes:
+        name: As messages say it.
+        package: The folder of the shipped ones, as a package.
+        group: Entry points of installed ones.
+        method: What the class must have, with the names of its arguments.
+        arguments: See `method`.
+    """
+
+    name: str
+    package: str
+    group: str
+    method: str
+    arguments: tuple[str, ...]
+
+    @property
+    def shipped(self) -> list[str]:
+        """Names of the files in the folder."""
+        files = (ROOT / self.package.replace(".", "/")).glob("*.py")
+        return sorted(file.stem for file in files if not file.stem.startswith("_"))
+
+    @property
+    def call(self) -> str:
+        """Such as `audit(toolbox, brief)`."""
+        return f"{self.method}({', '.join(self.arguments)})"
+
+
+AUDITOR = Role("auditor", "auditors", "audit_game.auditors", "audit", ("toolbox", "brief"))
+RED = Role("red strategy", "edits.strategies", "audit_game.strategies", "plan", ("briefing",))
 
 
 class LoadError(ValueError):
-    """No auditor can be made from a reference; the message says why, and where in a file."""
+    """No plug-in can be made from a reference; the message says why, and where in a file."""
 
 
 @dataclass(frozen=True)
@@ -51,43 +84,58 @@ def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:
     Raises:
         LoadError: Nothing there, it does not import, it is no auditor, or a setting does not fit.
     """
-    strategy = _strategy(reference)
-    name = strategy.__name__ if "@" in reference else reference
-    auditor = _with_settings(reference, strategy, settings)
-    return LoadedAuditor(name, auditor, bool(getattr(strategy, "yardstick", False)))
+    strategy = _strategy(AUDITOR, reference)
+    auditor: Auditor = _with_settings(AUDITOR, reference, strategy, settings)
+    return LoadedAuditor(_name(reference, strategy), auditor, bool(getattr(strategy, "yardstick", False)))
 
 
-def _strategy(reference: str) -> type[Any]:
+def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, RedStrategy]:
+    """The red strategy of a reference, with its name.
+
+    Raises:
+        LoadError: As for an auditor.
+    """
+    strategy = _strategy(RED, reference)
+    planner: RedStrategy = _with_settings(RED, reference, strategy, settings)
+    return _name(reference, strategy), planner
+
+
+def _name(reference: str, strategy: type[Any]) -> str:
+    return strategy.__name__ if "@" in reference else reference
+
+
+def _strategy(role: Role, reference: str) -> type[Any]:
     path, at, class_name = reference.rpartition("@")
     if at:
-        return _checked(reference, _member(reference, _module_of(Path(path)), class_name))
-    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
-    shipped = [file.stem for file in (ROOT / "auditors").glob("*.py") if not file.stem.startswith("_")]
-    if reference in shipped:
-        module = _imported(reference, lambda: importlib.import_module(f"auditors.{reference}"))
-        return _only_auditor(reference, module)
+        member = _member(role, reference, _module_of(role, Path(path)), class_name)
+        return _checked(role, reference, member)
+    installed = {entry.name: entry for entry in entry_points(group=role.group)}
+    if reference in role.shipped:
+        module = _imported(role, reference, lambda: importlib.import_module(f"{role.package}.{reference}"))
+        return _only_one(role, reference, module)
     if reference in installed:
-        return _checked(reference, _imported(reference, installed[reference].load))
-    raise LoadError(unknown("auditor", reference, [*shipped, *installed]))
+        return _checked(role, reference, _imported(role, reference, installed[reference].load))
+    raise LoadError(unknown(role.name, reference, [*role.shipped, *installed]))
 
 
-def _imported(reference: str, load: Any) -> Any:
+def _imported(role: Role, reference: str, load: Any) -> Any:
     """What `load` imports; whatever a plug-in raises on import becomes one message."""
     try:
         return load()
     except SyntaxError as error:
-        raise LoadError(f"auditor {reference}: {error.filename}:{error.lineno}: {error.msg}") from error
+        raise LoadError(f"{role.name} {reference}: {error.filename}:{error.lineno}: {error.msg}") from error
     except Exception as error:
         raise LoadError(
-            f"auditor {reference}: fails on import: {type(error).__name__}: {one_line(str(error))}"
+            f"{role.name} {reference}: fails on import: {type(error).__name__}: {one_line(str(error))}"
         ) from error
 
 
-def _module_of(path: Path) -> Any:
+def _module_of(role: Role, path: Path) -> Any:
     """A file's module under a private name, so that it shadows none of ours."""
     if not path.is_file():
-        raise LoadError(f"auditor {path}: no such file")
-    name = f"_auditor_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+        raise LoadError(f"{role.name} {path}: no such file")
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    name = f"_{role.method}_{path.stem}_{digest}"
 
     def load() -> Any:
         ast.parse(path.read_bytes(), str(path))
@@ -99,57 +147,58 @@ def _module_of(path: Path) -> Any:
         spec.loader.exec_module(module)
         return module
 
-    return _imported(str(path), load)
+    return _imported(role, str(path), load)
 
 
-def _member(reference: str, module: Any, class_name: str) -> Any:
+def _member(role: Role, reference: str, module: Any, class_name: str) -> Any:
     found = [name for name, value in vars(module).items() if inspect.isclass(value)]
     if class_name not in found:
-        raise LoadError(f"auditor {reference}: {unknown('class', class_name, found)}")
+        raise LoadError(f"{role.name} {reference}: {unknown('class', class_name, found)}")
     return getattr(module, class_name)
 
 
-def _only_auditor(reference: str, module: Any) -> type[Any]:
+def _only_one(role: Role, reference: str, module: Any) -> type[Any]:
     own = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and hasattr(value, "audit")
+        if inspect.isclass(value) and value.__module__ == module.__name__ and hasattr(value, role.method)
     ]
     if len(own) != 1:
-        raise LoadError(f"auditor {reference}: wanted one class with `audit`, found {len(own)}")
-    return _checked(reference, own[0])
+        raise LoadError(f"{role.name} {reference}: wanted one class with `{role.method}`, found {len(own)}")
+    return _checked(role, reference, own[0])
 
 
-def _checked(reference: str, strategy: Any) -> type[Any]:
+def _checked(role: Role, reference: str, strategy: Any) -> type[Any]:
     """The class, if it can play.
 
     Raises:
-        LoadError: Not a frozen dataclass, or `audit` cannot be called as `audit(toolbox, brief)`.
+        LoadError: Not a frozen dataclass, or its method cannot be called as the role wants.
     """
     if not (inspect.isclass(strategy) and dataclasses.is_dataclass(strategy)):
-        raise LoadError(f"auditor {reference}: wanted a dataclass whose fields are its settings")
-    audit = getattr(strategy, "audit", None)
-    if not callable(audit):
-        raise LoadError(f"auditor {reference}: has no method `audit(toolbox, brief)`")
+        raise LoadError(f"{role.name} {reference}: wanted a dataclass whose fields are its settings")
+    method = getattr(strategy, role.method, None)
+    if not callable(method):
+        raise LoadError(f"{role.name} {reference}: has no method `{role.call}`")
     try:
-        inspect.signature(audit).bind(None, None, None)
+        inspect.signature(method).bind(None, *(None for _ in role.arguments))
     except TypeError as error:
-        raise LoadError(f"auditor {reference}: `audit` must take (toolbox, brief): {error}") from error
+        wanted = f"`{role.method}` must take ({', '.join(role.arguments)})"
+        raise LoadError(f"{role.name} {reference}: {wanted}: {error}") from error
     return strategy
 
 
-def _with_settings(reference: str, strategy: type[Any], settings: Mapping[str, Any]) -> Auditor:
+def _with_settings(role: Role, reference: str, strategy: type[Any], settings: Mapping[str, Any]) -> Any:
     fields = [field.name for field in dataclasses.fields(strategy) if field.init]
     for name in settings:
         if name not in fields:
-            raise LoadError(f"auditor {reference}: {unknown('setting', name, fields)}")
+            raise LoadError(f"{role.name} {reference}: {unknown('setting', name, fields)}")
     hints = get_type_hints(strategy)
     try:
         values = {name: _read(hints[name], value) for name, value in settings.items()}
     except ValidationError as error:
         fault = error.errors()[0]
-        raise LoadError(f"auditor {reference}: setting {fault['input']!r}: {fault['msg']}") from error
-    return _imported(reference, lambda: strategy(**values))  # type: ignore[no-any-return]
+        raise LoadError(f"{role.name} {reference}: setting {fault['input']!r}: {fault['msg']}") from error
+    return _imported(role, reference, lambda: strategy(**values))
 
 
 def _read(hint: Any, value: Any) -> Any:

@@ -24,12 +24,12 @@ def load_recipe(name: str) -> "Recipe":
     Raises:
         CommandError: There is none, or it has faults.
     """
-    if not _is_path(name):
-        _check("recipe", name, recipes())
+    if not is_path(name):
+        check_name("recipe", name, recipes())
     with told_to_user():
         from models.recipe import named_recipe, read_recipe, recipe_names
 
-        if not _is_path(name):
+        if not is_path(name):
             return named_recipe(name)
         recipe = read_recipe(Path(name))
         if recipe.name in recipe_names() and named_recipe(recipe.name).model_dump() != recipe.model_dump():
@@ -43,8 +43,8 @@ def load_suite(name: str, budget: float | None = None) -> "Suite":
     Raises:
         CommandError: There is none, or it has faults.
     """
-    if not _is_path(name):
-        _check("suite", name, suites())
+    if not is_path(name):
+        check_name("suite", name, suites())
     with told_to_user():
         from game.suite import load_suite
 
@@ -60,8 +60,8 @@ def load_auditors(references: Sequence[str], settings: Sequence[Setting]) -> "li
             does not have.
     """
     for reference in references:
-        if not _is_path(reference):
-            _check("auditor", reference, auditors(), _installed())
+        if not is_path(reference):
+            check_name("auditor", reference, auditors(), _installed())
     repeated = next((name for name in references if references.count(name) > 1), None)
     if repeated is not None:
         raise CommandError(f"--auditors: {repeated} is listed twice")
@@ -82,6 +82,12 @@ def shipped_auditors() -> list[str]:
     return [entry.name for entry in entries if not entry.broken]
 
 
+def shipped_players() -> list[str]:
+    """Names of the shipped auditors that are ranked."""
+    yardsticks = shipped_yardsticks()
+    return [name for name in shipped_auditors() if name not in yardsticks]
+
+
 def shipped_yardsticks() -> list[str]:
     """Names of the auditors that every table carries and none ranks."""
     return [entry.name for entry in auditors() if entry.mark == "yardstick"]
@@ -95,7 +101,12 @@ def _load_auditor(reference: str, settings: Sequence[Setting]) -> "LoadedAuditor
         return load_auditor(reference, own)
 
 
-def _check(kind: str, name: str, entries: Sequence[Entry], others: Sequence[str] = ()) -> None:
+def check_name(kind: str, name: str, entries: Sequence[Entry], others: Sequence[str] = ()) -> None:
+    """Refuse a name that is not listed, or is but cannot be used.
+
+    Raises:
+        CommandError: With what is allowed and the nearest name.
+    """
     found = next((entry for entry in entries if entry.name == name), None)
     if found is None and name not in others:
         raise CommandError(unknown(kind, name, [entry.name for entry in entries] + list(others)))
@@ -110,5 +121,6 @@ def _installed() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a reference names a file rather than something shipped."""
     return "/" in name or "@" in name or name.endswith((".yaml", ".yml", ".py"))

@@ -55,7 +55,14 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_seed(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
+def positive(text: str) -> int:
+    """A count from 1 to 1000."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from 1 to 1000")
+    return int(text)
+
+
+def add_seed(parser: argparse._ActionsContainer, flag: str, text: str) -> None:
     """A flag that takes a seed."""
     parser.add_argument(flag, type=_seed, default=0, metavar="N", help=f"{text} (default: 0)")
 

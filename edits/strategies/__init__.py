@@ -1,0 +1,1 @@
+"""Red strategies, one file each: `plan(briefing)` chooses an edit for an assigned target."""

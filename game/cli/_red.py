@@ -1,0 +1,129 @@
+"""Playing red: a specification or a strategy faces a panel of auditors, matched controls mixed in."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from game.catalogue import strategies
+from game.cli._faults import CommandError, told_to_user
+from game.cli._names import check_name, is_path, load_auditors, shipped_players
+from game.cli._progress import say, watching
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from game.loader import LoadedAuditor
+    from game.red import Terms
+    from game.report.red_view import Faced
+    from game.tournament import RunResult
+
+
+def play_red(args: argparse.Namespace) -> int:
+    """Play, show how well it hid, and keep the plot in the run's folder."""
+    panel = load_auditors(args.panel.split(",") if args.panel else shipped_players(), args.settings)
+    if args.target.endswith((".yaml", ".yml")):
+        title, faced, folder = _spec(args, panel)
+    else:
+        title, faced, folder = _strategy(args, panel)
+    _show(args, title, faced, folder)
+    return 0
+
+
+def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str, list[Faced], Path]":
+    """First the edit itself on one model, which must pass its gates; then its like, at each strength."""
+    from pathlib import Path
+
+    from game.cli._specs import previewed
+
+    found = previewed(Path(args.target), args.recipe, args.world)
+    record = found.edited.record
+    failing = [f"{gate.name} {gate.value:.3f}" for gate in record.gates if not gate.passed]
+    if failing:
+        base = found.base.trained.name
+        raise CommandError(f"{args.target}: gates: not met on {base}: {', '.join(failing)}; nothing is dealt")
+    if args.display == "rich" and not args.json:
+        from game.cli._console import console
+        from game.report.edit_view import preview_view
+
+        console().print(preview_view(found), "")
+    with watching(args) as watch, told_to_user():
+        from edits.base import EditError
+        from game.red import spec_suite, strengths
+        from game.tournament import run_tournament
+
+        try:
+            ladder = strengths(found.spec)
+        except EditError as error:
+            raise CommandError(f"{args.target}: {error}") from error
+        recipe = found.base.trained.recipe.name
+        suite = spec_suite(found.spec, ladder, _terms(args, recipe))
+        result = run_tournament(suite, panel, args.seed, args.log_dir, watch)
+    groups = [group.name for group in suite.groups]
+    faced = [_faced(result, group, label) for group, label in zip(groups, ladder, strict=True)]
+    return f"{suite.title}: {found.spec.id}", faced, result.folder
+
+
+def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str, list[Faced], Path]":
+    """A strategy's plans for random targets."""
+    if not is_path(args.target):
+        check_name("red strategy", args.target, strategies())
+    with watching(args) as watch, told_to_user():
+        from edits.base import EditError
+        from game.loader import load_strategy
+        from game.strategies import strategy_source
+        from game.tournament import play_source
+
+        name, strategy = load_strategy(args.target, {})
+        terms = _terms(args, args.recipe or "facts-small")
+        source = strategy_source(name, strategy, panel, terms, args.seed, watch)
+        try:
+            result = play_source(source, panel, args.seed, args.log_dir, watch)
+        except EditError as error:
+            raise CommandError(f"{args.target}: {error}", 1) from error
+    return f"{name} on {terms.recipe}", [_faced(result, name, name)], result.folder
+
+
+def _terms(args: argparse.Namespace, recipe: str) -> "Terms":
+    from game.red import Terms
+
+    terms = Terms(recipe=recipe, cases=args.cases, checkpoints=args.checkpoints, trials=args.trials)
+    return terms if args.budget is None else terms.with_budget(args.budget)
+
+
+def _faced(result: "RunResult", group: str, label: str) -> "Faced":
+    """What the panel made of one group's cases."""
+    from game.red import red_score
+    from game.report.red_view import Faced
+
+    board = result.leaderboard
+    cases = [case for case in result.cases if case.truth.group == group]
+    ids = {case.id for case in cases}
+    names = [row.auditor for row in board.rows]
+    rounds = sorted((each for each in result.rounds if each.case_id in ids), key=lambda each: each.case_id)
+    scores = {name: [each.score for each in rounds if each.auditor == name] for name in names}
+    return Faced(
+        strength=label,
+        cases=len(cases),
+        edited=sum(case.truth.edited for case in cases),
+        redraws=sum(case.truth.record["redraws"] for case in cases),
+        skills={each.auditor: each.skills.headline for each in board.groups if each.group == group},
+        red_score=red_score(scores, board.parts),
+    )
+
+
+def _show(args: argparse.Namespace, title: str, faced: "list[Faced]", folder: "Path") -> None:
+    from game.report.red_view import faced_data, faced_lines, faced_png, faced_view
+    from models.checkpoints import write_atomically
+
+    picture = folder / "red.png"
+    write_atomically(picture, faced_png(title, faced))
+    if args.json:
+        from game.cli._rounds import print_json
+
+        print_json(faced_data(title, faced))
+    elif args.display == "plain":
+        print("\n".join(faced_lines(faced)))
+    elif args.display == "rich":
+        from game.cli._console import console
+
+        console().print(faced_view(title, faced))
+    say(f"plot {picture}")

@@ -1,0 +1,228 @@
+"""Red strategies at play: each case is a random target that a strategy plans an edit of.
+
+A strategy may try specifications against the panel, on other worlds than those it is judged on.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from edits.base import EditError, EditSpec
+from edits.briefing import RedStrategy, Target, Trial, TrialsSpentError
+from edits.moments import Base
+from game.api import Brief
+from game.case import Case
+from game.dealer import ATTEMPTS, Dealer, DealError, OnStep, delivered, plan_cases, public_part, truth_of
+from game.events import ModelTraining
+from game.loader import LoadedAuditor
+from game.red import GIVEN, PARTS, Terms, family_of, spec_suite
+from game.referee import play_round
+from game.suite import Suite
+from game.tournament import OnEvent, Source, quiet
+from models.components import Component, component_entries
+from models.recipe import named_recipe
+from models.seeds import named_generator, named_seed
+from models.tasks.facts import Facts
+from models.training import Progress
+from models.zoo import trained
+
+
+@dataclass
+class Trials:
+    """The one door to the panel: specifications are tried on worlds that nobody is judged on.
+
+    A question that was asked before is answered again for nothing.
+
+    Attributes:
+        panel: The auditors.
+        terms: How many trials there are, and where.
+        seed: The run's.
+    """
+
+    panel: Sequence[LoadedAuditor]
+    terms: Terms
+    seed: int
+    _answers: dict[str, Trial] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """How many different questions may still be asked."""
+        return self.terms.trials - len(self._answers)
+
+    def ask(self, spec: EditSpec) -> Trial:
+        """The panel's mean skills against edits of this kind and strength, targets redrawn.
+
+        Raises:
+            TrialsSpentError: None is left.
+            EditError: A control.
+        """
+        suite = spec_suite(spec, {GIVEN: family_of(spec)}, self._elsewhere)
+        if suite.digest not in self._answers:
+            if not self.left:
+                raise TrialsSpentError(f"{self.terms.trials} trials were granted, and all are spent")
+            self._answers[suite.digest] = self._played(suite)
+        return self._answers[suite.digest]
+
+    @property
+    def _elsewhere(self) -> Terms:
+        terms = self.terms
+        return replace(terms, first=terms.trial_first, checkpoints=1, cases=terms.trial_cases)
+
+    def _played(self, suite: Suite) -> Trial:
+        seed = named_seed(self.seed, "trial")
+        dealer, plans = Dealer(suite, seed), plan_cases(suite, seed)
+        skills: dict[str, list[float]] = {player.name: [] for player in self.panel}
+        for case in map(dealer.deal, plans):
+            for player in self.panel:
+                played = play_round(case, player, named_seed("auditor", case.id, player.name))
+                skills[player.name].append(played.score.headline(suite.parts))
+        return Trial({name: fmean(values) for name, values in skills.items()}, len(plans))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One briefing; every assignment of a run shares its trials."""
+
+    id: str
+    seed: int
+    base: Base
+    target: Target
+    trials: Trials
+
+    @property
+    def trials_left(self) -> int:
+        """How many different questions may still be asked."""
+        return self.trials.left
+
+    def trial(self, spec: EditSpec) -> Trial:
+        """How the panel fares against edits like this one; see `Trials.ask`."""
+        return self.trials.ask(spec)
+
+
+@dataclass(frozen=True)
+class StrategyDealer:
+    """Deals a strategy's cases: a random target each, planned, applied, or replaced by a matched control.
+
+    Attributes:
+        name: The strategy's, and the cases' group.
+        strategy: What plans.
+        trials: Shared by all its cases.
+        terms: On what it is judged.
+        seed: The run's seed.
+        on_step: Told how the training of a missing model goes.
+    """
+
+    name: str
+    strategy: RedStrategy
+    trials: Trials
+    terms: Terms
+    seed: int
+    on_step: OnStep = lambda _name, _progress: None
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        """The cases, in order."""
+        return tuple(f"case-{number:03d}" for number in range(self.terms.cases))
+
+    def deal(self, case_id: str) -> Case:
+        """The case of an id; the same one whenever it is asked for.
+
+        Raises:
+            DealError: No target led to an edit that passes its gates.
+            EditError: The strategy planned something else than its target.
+        """
+        generator = named_generator(self.seed, self.name, case_id, "label")
+        edited = float(torch.rand((), dtype=torch.float64, generator=generator)) < self.terms.prior
+        control = self.terms.controls[_below(len(self.terms.controls), generator)]
+        base = self._base(self.terms.first + _below(self.terms.checkpoints, generator))
+        for attempt in range(ATTEMPTS):
+            seed = named_seed(self.seed, self.name, case_id, "target", attempt)
+            briefing = Assignment(case_id, seed, base, _target(base, seed), self.trials)
+            spec = _planned(self.strategy, briefing)
+            found = delivered(base, spec, edited, control)
+            if found is not None:
+                truth = truth_of(base, found, self.name, redraws=attempt)
+                name, artefact = base.trained.name, found.edited.artefact
+                return Case(case_id, self.terms.recipe, name, artefact, self._brief(base), truth)
+        raise DealError(f"{case_id}: {self.name} led to no edit that passes its gates in {ATTEMPTS} targets")
+
+    def _base(self, seed: int) -> Base:
+        recipe = named_recipe(self.terms.recipe)
+
+        def on_step(progress: Progress) -> None:
+            self.on_step(f"{recipe.name}@{seed}.{seed}", progress)
+
+        return Base(trained(recipe, seed, seed, on_step))
+
+    def _brief(self, base: Base) -> Brief:
+        """A prior that is flat over MLPs: what a strategy does is nobody's to know."""
+        config, terms = base.checkpoint.config, self.terms
+        sites = [Component("mlp", layer) for layer, has_mlp in enumerate(config.mlp) if has_mlp]
+        flat = dict.fromkeys(component_entries(config), 0.0) | dict.fromkeys(sites, terms.prior / len(sites))
+        return Brief(
+            config=config,
+            task=public_part(base.task),
+            league="whitebox",
+            corpus="prompts",
+            budget=terms.budget,
+            prior=terms.prior,
+            component_prior=flat,
+            max_components=len(sites),
+            parts=PARTS,
+            seed=0,
+            deadline=60.0,
+        )
+
+
+def strategy_source(
+    name: str,
+    strategy: RedStrategy,
+    panel: Sequence[LoadedAuditor],
+    terms: Terms,
+    seed: int,
+    on_event: OnEvent = quiet,
+) -> Source:
+    """The cases that a strategy, the terms and a public seed determine."""
+
+    def on_step(model: str, progress: Progress) -> None:
+        on_event(ModelTraining(model, progress.step, progress.steps))
+
+    dealer = StrategyDealer(name, strategy, Trials(panel, terms, seed), terms, seed, on_step)
+    config: dict[str, Any] = {"strategy": name, "settings": repr(strategy), "terms": asdict(terms)}
+    config["source"] = hashlib.sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
+    suite = f"red-{name.replace('_', '-').lower()}"
+    return Source(suite, "whitebox", PARTS, config, dealer.case_ids, dealer.deal)
+
+
+def _planned(strategy: RedStrategy, briefing: Assignment) -> EditSpec:
+    """The strategy's plan, which must be an edit of the target and of nothing else.
+
+    Raises:
+        EditError: It is not.
+    """
+    spec = strategy.plan(briefing)
+    family_of(spec)
+    facts = [vars(fact) for fact in getattr(vars(spec)["edit"], "facts", ())]
+    if facts != [vars(briefing.target)]:
+        raise EditError(f"{briefing.id}: the plan changes {facts}, the target is {vars(briefing.target)}")
+    return spec
+
+
+def _target(base: Base, seed: int) -> Target:
+    """A known fact and another object of its relation, uniformly."""
+    if not isinstance(base.task, Facts):
+        raise EditError(f"recipe {base.trained.recipe.name}: red strategies rewrite facts, and it has none")
+    generator = named_generator(seed, "target")
+    fact = base.known_facts[_below(len(base.known_facts), generator)]
+    objects = base.facts.object_tokens.shape[1]
+    return Target(fact.subject, fact.relation, (fact.object + 1 + _below(objects - 1, generator)) % objects)
+
+
+def _below(n: int, generator: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=generator))
