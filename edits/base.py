@@ -263,21 +263,32 @@ def apply(base: Base, spec: EditSpec) -> Edited:
         EditError: The specification cannot be carried out on this base.
         AssertionError: A candidate changed other bytes than it claims.
     """
-    spec.check(base)
     edited = None
     with one_thread():
-        try:
-            for each in spec.camouflage:
-                each.check(base.checkpoint.config)
-            for tried, candidate in enumerate(spec.candidates(base), start=1):
-                edited = _deliver(base, spec, candidate, tried)
-                if edited.record.accepted:
-                    break
-        except CamouflageError as error:
-            raise EditError(f"camouflage: {error}") from error
+        for edited in tries(base, spec):
+            if edited.record.accepted:
+                break
         if edited is None:
             raise EditError(f"{spec.kind()}: no candidate to test")
         return _with_carriers(base, spec, edited)
+
+
+def tries(base: Base, spec: EditSpec) -> Iterator[Edited]:
+    """Every candidate as it would be delivered, in order; without the maps of what carries it.
+
+    On more than one torch thread the last digits may differ from `apply`'s.
+
+    Raises:
+        EditError: The specification cannot be carried out on this base.
+    """
+    spec.check(base)
+    try:
+        for each in spec.camouflage:
+            each.check(base.checkpoint.config)
+        for number, candidate in enumerate(spec.candidates(base), start=1):
+            yield _deliver(base, spec, candidate, number)
+    except CamouflageError as error:
+        raise EditError(f"camouflage: {error}") from error
 
 
 def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Edited:

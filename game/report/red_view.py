@@ -61,15 +61,15 @@ def faced_lines(faced: Sequence[Faced]) -> Iterator[str]:
 def faced_view(title: str, faced: Sequence[Faced]) -> RenderableType:
     """A table: a row for each strength and auditor."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("strength", "edits/cases", "redraws", "auditor", "headline skill", "-1       0       +1"):
-        table.add_column(heading)
-    table.add_column("red's score", justify="right")
+    for heading in ("strength", "edits", "auditor", "headline skill", "-1       0       +1"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("red", justify="right", no_wrap=True)
     for each in faced:
-        head = (each.strength, f"{each.edited}/{each.cases}", str(each.redraws))
+        head = (each.strength, f"{each.edited}/{each.cases}")
         for place, (name, found) in enumerate(each.skills.items()):
             figure = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-            first = (*head, f"{each.red_score:+.2f}") if place == 0 else ("", "", "", "")
-            table.add_row(*first[:3], Text(one_line(name, NAME)), figure, interval_bar(found), first[3])
+            first = (*head, f"{each.red_score:+.2f}") if place == 0 else ("", "", "")
+            table.add_row(*first[:2], Text(one_line(name, NAME)), figure, interval_bar(found), first[2])
         table.add_section()
     note = "0 is the declared prior, 1 the perfect report; red's score is minus the best auditor's skill"
     return Group(Text(title, style="bold"), table, Text(note, style="dim"))
