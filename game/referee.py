@@ -14,14 +14,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
+from torch import Tensor
 
+from edits.base import Camouflage
+from edits.camouflage.base import rewritten
 from game.api import Auditor, Brief, Report, Samples
 from game.case import Case
 from game.interrupts import Stopped
 from game.loader import LoadedAuditor
 from game.scoring import Belief, Declared, ReportError, Score, complete, failed, score
 from game.toolbox import CorpusSampler, ModelToolbox
-from models.checkpoints import from_bytes
+from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
 from models.recipe import named_recipe
 from models.seeds import named_generator
@@ -175,9 +179,17 @@ def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
     base = trained(named_recipe(recipe_name), world_seed, seed).checkpoint
     if base.hash != case.truth.record["base_hash"]:
         raise BaseChangedError(f"{case.base}: trained again, it is not the base that {case.id} was made from")
+    aligned = Checkpoint(base.config, _in_coordinates_of(case, base))
     return ModelToolbox(
-        model, league="reference", corpus=_corpus(case), total=float("inf"), reference=base.model()
+        model, league="reference", corpus=_corpus(case), total=float("inf"), reference=aligned.model()
     )
+
+
+def _in_coordinates_of(case: Case, base: Checkpoint) -> dict[str, Tensor]:
+    """The base's weights after the case's exact camouflage, so that only edit and blur differ."""
+    spec = case.truth.spec
+    passes = TypeAdapter(Camouflage).validate_json(json.dumps(spec.get("camouflage", [])))
+    return dict(rewritten(base.weights, base.config, passes, spec.get("seed", 0)))
 
 
 def base_parts(base: str) -> tuple[str, int, int]:
