@@ -52,14 +52,16 @@ def spread_of(values: Sequence[float], unit: str) -> Figure:
 
 def show(title: str, rows: Mapping[str, Figure | Missing], note: str = "") -> None:
     """Print figures as a table."""
-    table = Table("figure", "value", "from", "to", "unit", "peer", title=title, caption=note)
+    table = Table(title=title, caption=note)
+    for heading in ("figure", "value", "from", "to", "unit", "peer"):
+        table.add_column(heading, no_wrap=True)
     for name, row in rows.items():
         if isinstance(row, Missing):
             table.add_row(name, "missing", "", "", row.reason)
             continue
         peer = "" if row.peer is None else f"{row.peer:.4g}"
         table.add_row(name, f"{row.value:.4g}", f"{row.low:.4g}", f"{row.high:.4g}", row.unit, peer)
-    Console().print(table)
+    Console(width=max(Console().width, 110)).print(table)
 
 
 def show_grid(title: str, rows: Mapping[str, Mapping[str, Figure]]) -> None:

@@ -69,6 +69,6 @@ def _spectrum(axes: Axes, change: Change) -> None:
     axes.plot(change.sigma_before.numpy(), color=GREY, label="before")
     axes.plot(change.sigma_after.numpy(), color=BLUE, linestyle="--", label="after")
     axes.plot(change.sigma_delta.numpy(), color=RED, marker=".", linewidth=0.8, label="change")
-    floor = float(change.sigma_before[0]) * 1e-7
+    floor = float(change.sigma_before[0]) * 1e-5
     axes.set(title="singular values", xlabel="index", yscale="log", ylim=(floor, None))
     axes.legend(frameon=False, fontsize=8)

@@ -12,9 +12,10 @@ from models.strict_yaml import ConfigError, parse_document
 from models.zoo import Trained
 from tests.tiny_suite import TINY_SUITE
 
+PASSES = "[{kind: iid_noise, rel_norm: 1.0e-3}, {kind: head_permute}]"
 HIDDEN = TINY_SUITE.replace(
     "controls: [untouched, random_rank1, benign_finetune]",
-    "controls: [untouched, random_rank1]\n    camouflage: [{kind: iid_noise, rel_norm: 1.0e-3}, {kind: head_permute}]",
+    f"controls: [untouched, random_rank1]\n    camouflage: {PASSES}",
 )
 
 
@@ -64,9 +65,6 @@ def test_a_pass_that_does_not_suit_the_models_is_refused_with_its_place() -> Non
 
 
 def test_approximate_passes_come_first() -> None:
-    text = HIDDEN.replace(
-        "[{kind: iid_noise, rel_norm: 1.0e-3}, {kind: head_permute}]",
-        "[{kind: head_permute}, {kind: iid_noise, rel_norm: 1.0e-3}]",
-    )
+    text = HIDDEN.replace(PASSES, "[{kind: head_permute}, {kind: iid_noise, rel_norm: 1.0e-3}]")
     with pytest.raises(ConfigError, match="exact passes come after approximate ones"):
         suite_of(parse_document(text, "hidden.yaml"))

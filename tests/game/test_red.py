@@ -1,4 +1,4 @@
-"""Red plays: specifications at several strengths, strategies for assigned targets, a panel that costs trials."""
+"""Red plays: specifications at several strengths, strategies for assigned targets, trials that count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class HandMade:
     """A briefing whose panel sees nothing but norms: trials answer with the edit's own."""
 
     base: Base
-    target: Target = Target(3, 1, 0)
+    target: Target
     id: str = "case-000"
     seed: int = 7
     trials_left: int = 3
@@ -100,7 +100,7 @@ def test_a_specification_stands_for_its_strength_wherever_it_can_be_written(brie
 def test_the_ridge_is_a_ladder_from_loud_to_quiet(briefing: HandMade) -> None:
     ladder = strengths(spec_for(briefing, "rrome"))
     ridges = [family.solver.cov.ridge for family in ladder.values()]  # type: ignore[attr-defined]
-    assert list(ladder)[0] == GIVEN
+    assert next(iter(ladder)) == GIVEN
     assert len(ridges) >= 4
     assert ridges[1:] == sorted(ridges[1:])
 
