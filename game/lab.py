@@ -9,7 +9,7 @@ from torch import Tensor
 from edits.base import Edited, EditSpec, apply
 from edits.kinds import families
 from edits.moments import Base
-from edits.truth import changed_entries, loudest_matrix
+from edits.truth import changed_entries, relative_norms
 from models.components import Component, component_entries
 from models.recipe import Recipe, named_recipe, recipe_names
 from models.training import Progress
@@ -61,7 +61,8 @@ class Preview:
     def loudest(self) -> Change | None:
         """The matrix that changed most in units of its norm, camouflage included; None if none changed."""
         before, after = self.edited.reference, self.edited.checkpoint
-        entries = loudest_matrix(before, after, changed_entries(before, after))
+        norms = relative_norms(before, after, changed_entries(before, after))
+        entries = max(norms, key=lambda each: norms[each], default=None)
         if entries is None:
             return None
         old, new = entries.of(before.weights).double(), entries.of(after.weights).double()

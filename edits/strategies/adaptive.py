@@ -6,8 +6,8 @@ from itertools import product
 
 import torch
 
-from edits.base import EditSpec, apply
-from edits.briefing import Briefing, spec_for, under_noise
+from edits.base import EditSpec
+from edits.briefing import Briefing, holds, spec_for, under_noise
 from models.seeds import named_generator
 
 
@@ -45,5 +45,5 @@ class Adaptive:
             solver = {"cov": {"ridge": ridge}, "spread": spread}
             hidden = under_noise(noise) if noise else []
             spec = spec_for(briefing, "rrome", solver=solver, camouflage=hidden)
-            if apply(briefing.base, spec).record.accepted:
+            if holds(briefing, spec):
                 yield spec

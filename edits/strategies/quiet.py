@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from edits.base import EditSpec, apply
-from edits.briefing import Briefing, spec_for
+from edits.base import EditSpec
+from edits.briefing import Briefing, holds, spec_for
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,4 @@ class Quiet:
     def plan(self, briefing: Briefing) -> EditSpec:
         """The highest ridge that passes on the base itself; the last one if none does."""
         specs = [spec_for(briefing, "rrome", solver={"cov": {"ridge": ridge}}) for ridge in self.ridges]
-        passing = (spec for spec in specs if apply(briefing.base, spec).record.accepted)
-        return next(passing, specs[-1])
+        return next((spec for spec in specs if holds(briefing, spec)), specs[-1])

@@ -1,0 +1,57 @@
+"""What suites deal of every kind of fact edit."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from edits.base import Family
+from edits.facts.sites import TokenOrAuto, layers_for, spread_to
+from edits.facts.spec import FactSpec
+from edits.moments import Base
+from models.components import Component
+from models.strict_yaml import StrictModel
+from models.transformer import TransformerConfig
+
+
+class FactFamily(Family):
+    """Edited facts of one strength: any known facts of different subjects, any other objects.
+
+    Attributes:
+        makes: The kind's spec.
+        token: The site's token.
+        facts: How many facts one edit changes.
+        solver: How, the kind's own.
+    """
+
+    tasks: ClassVar[tuple[str, ...] | None] = ("facts",)
+    makes: ClassVar[type[FactSpec]]
+    token: TokenOrAuto = "auto"
+    facts: Annotated[int, Field(ge=1, le=64)] = 1
+    solver: StrictModel
+
+    @property
+    def spread(self) -> int:
+        """How many consecutive layers an edit is split over."""
+        return int(getattr(self.solver, "spread", 1))
+
+    def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
+        """Every MLP at which an edit of this spread can end."""
+        return tuple(Component("mlp", layer) for layer in layers_for(config, self.spread))
+
+    def writes(self, site: Component) -> frozenset[Component]:
+        """The site and the MLPs before it that the edit is spread over."""
+        assert site.layer is not None
+        return frozenset(Component("mlp", layer) for layer in spread_to(site.layer, self.spread))
+
+    def draw(self, base: Base, site: Component, spec_id: str, seed: int) -> FactSpec:
+        """Random known facts, each towards a random other object."""
+        facts = self.makes.random_facts(base, self.facts, seed)
+        values: dict[str, Any] = {
+            "version": 1,
+            "id": spec_id,
+            "seed": seed,
+            "edit": {"facts": facts},
+            "site": {"tensor": f"{site}.W_out", "token": self.token},
+            "solver": self.solver,
+        }
+        return self.makes.model_validate(values)
