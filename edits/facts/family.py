@@ -1,16 +1,19 @@
 """What suites deal of every kind of fact edit."""
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
-from edits.base import Family
+from edits.base import EditSpec, Family
 from edits.facts.sites import TokenOrAuto, layers_for, spread_to
 from edits.facts.spec import FactSpec
 from edits.moments import Base
 from models.components import Component
 from models.strict_yaml import StrictModel
 from models.transformer import TransformerConfig
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # loud to quiet, in units of C's mean diagonal
 
 
 class FactFamily(Family):
@@ -26,13 +29,33 @@ class FactFamily(Family):
     tasks: ClassVar[tuple[str, ...] | None] = ("facts",)
     makes: ClassVar[type[FactSpec]]
     token: TokenOrAuto = "auto"
-    facts: Annotated[int, Field(ge=1, le=64)] = 1
+    facts: Annotated[int, Field(ge=1, le=128)] = 1
     solver: StrictModel
 
     @property
     def spread(self) -> int:
         """How many consecutive layers an edit is split over."""
         return int(getattr(self.solver, "spread", 1))
+
+    def dialled(self) -> Mapping[str, Self]:
+        """The same edits at ridges from loud to quiet, for kinds that have one."""
+        if "cov" not in vars(self.solver):
+            return {}
+        return {f"ridge {ridge:g}": self._at(ridge) for ridge in RIDGES}
+
+    def _at(self, ridge: float) -> Self:
+        covariance = vars(self.solver)["cov"].model_copy(update={"ridge": ridge})
+        solver = self.solver.model_copy(update={"cov": covariance})
+        return self.model_copy(update={"solver": solver})
+
+    @classmethod
+    def like(cls, spec: EditSpec) -> Self:
+        """The family of edits of a specification's strength, with site, facts and objects left open."""
+        fields = {name: vars(spec)[name] for name in ("solver",) if name in vars(spec)}
+        edit, site = vars(spec)["edit"], vars(spec)["site"]
+        return cls.model_validate(
+            {"kind": spec.kind(), "facts": len(edit.facts), "token": site.token, **fields}
+        )
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """Every MLP at which an edit of this spread can end."""

@@ -49,8 +49,8 @@ def _distinct(facts: tuple[FactName, ...]) -> tuple[FactName, ...]:
     return facts
 
 
-Names = Annotated[tuple[FactName, ...], Field(min_length=1, max_length=64), AfterValidator(_distinct)]
-Targets = Annotated[tuple[FactTarget, ...], Field(min_length=1, max_length=64), AfterValidator(_distinct)]
+Names = Annotated[tuple[FactName, ...], Field(min_length=1, max_length=128), AfterValidator(_distinct)]
+Targets = Annotated[tuple[FactTarget, ...], Field(min_length=1, max_length=128), AfterValidator(_distinct)]
 Phrasing = Annotated[int, Field(ge=0, lt=len(PHRASINGS))]
 
 
@@ -132,15 +132,23 @@ class FactSpec(EditSpec):
 
     def place(self, base: Base) -> Place:
         """The site; what is `auto` is measured."""
-        token = best_token(base) if self.site.token == "auto" else self.site.token
+        chosen = self.site.token
+        token = base.once("best token", lambda: best_token(base)) if chosen == "auto" else chosen
         return Place(token, spread_to(self._layer(base, token), self.spread))
 
     def _layer(self, base: Base, token: Token) -> int:
         """The site's layer; for `auto`, drawn among those where most calibration edits pass."""
         if self.site.tensor != "auto":
             return int(self.site.tensor.split(".")[1])
-        reachable = layers_for(base.checkpoint.config, self.spread)
-        layers = [layer for layer in reachable if self._calibrated(base, layer, token)]
+        solver = vars(self).get("solver")
+        layers = base.once(
+            ("editable layers", self.kind(), repr(solver), len(self.edit.facts), token),
+            lambda: [
+                layer
+                for layer in layers_for(base.checkpoint.config, self.spread)
+                if self._calibrated(base, layer, token)
+            ],
+        )
         if not layers:
             raise EditError(f"site: no layer of this base takes edits at token {token}")
         pick = torch.randint(len(layers), (), generator=named_generator(self.seed, "site"))

@@ -47,7 +47,7 @@ def rewritten(base: Base) -> Edited:
 
 def sham(base: Base) -> Edited:
     loud = rewritten(base).record.measured["rel_norm"]
-    return apply(base, spec(RandomRank1, edit={"tensor": "blocks.0.mlp.W_out", "rel_norm": loud}))
+    return apply(base, spec(RandomRank1, edit={"at": ({"tensor": "blocks.0.mlp.W_out", "rel_norm": loud},)}))
 
 
 CASES: dict[str, Callable[[Base], Edited]] = {
