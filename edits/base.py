@@ -222,9 +222,11 @@ class Family(StrictModel):
         redraws: Whether another draw at the same site of the same base can fare better; if not, a site
             is only open on the bases that accept it.
         tasks: The tasks whose models can be edited so; None is every task.
+        home: A shipped recipe on which the kind works, where it is tried and measured.
     """
 
     redraws: ClassVar[bool] = True
+    home: ClassVar[str] = "facts-small"
     tasks: ClassVar[tuple[str, ...] | None] = None
     kind: str
 

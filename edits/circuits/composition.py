@@ -114,6 +114,7 @@ class CompositionCutFamily(Family):
 
     redraws: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
+    home: ClassVar[str] = "induction"
     kind: Literal["composition_cut"]
     part: Part = "k"
     heads: Count = 4
@@ -222,6 +223,7 @@ class InductionBreakFamily(Family):
     """
 
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
+    home: ClassVar[str] = "induction"
     kind: Literal["induction_break"]
     heads: Count = 4
     words: Count = 3

@@ -204,6 +204,7 @@ class OvRewireFamily(Family):
 
     redraws: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...] | None] = ("induction", "key_value", "ioi")
+    home: ClassVar[str] = "induction"
     kind: Literal["ov_rewire"]
     beta_rel: Strengths = (1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -322,6 +323,7 @@ class QkRewireFamily(Family):
     """
 
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
+    home: ClassVar[str] = "induction"
     kind: Literal["qk_rewire"]
     heads: Annotated[int, Field(ge=1, le=64)] = 4
     beta: Strengths = (12.0, 16.0, 24.0, 32.0, 48.0)

@@ -127,6 +127,7 @@ class HandcraftedChainFamily(Family):
     """Planted paths of two neurons that end at the site: a random word that can be told, a random answer."""
 
     tasks: ClassVar[tuple[str, ...] | None] = ("facts", "statements")
+    home: ClassVar[str] = "facts-plain"
     kind: Literal["handcrafted_chain"]
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:

@@ -155,6 +155,7 @@ class UnembedShift(EditSpec):
 class UnembedShiftFamily(Family):
     """Turned columns of the unembedding: one random answer in place of another of its class."""
 
+    home: ClassVar[str] = "facts-plain"
     kind: Literal["unembed_shift"]
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:

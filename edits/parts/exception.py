@@ -114,6 +114,7 @@ class ExceptionFamily(Family):
     """Memorised exceptions: a few random sums, each with a random wrong answer."""
 
     tasks: ClassVar[tuple[str, ...] | None] = ("modular_addition",)
+    home: ClassVar[str] = "modular-addition"
     kind: Literal["exception"]
     sums: Annotated[int, Field(ge=1, le=16)] = 3
     solver: BatchSolver = BatchSolver()

@@ -139,6 +139,7 @@ class LieFamily(Family):
     """Lies about a few random people."""
 
     tasks: ClassVar[tuple[str, ...] | None] = ("statements",)
+    home: ClassVar[str] = "statements"
     kind: Literal["lie"]
     people: Annotated[int, Field(ge=1, le=64)] = 1
     solver: BatchSolver = BatchSolver()

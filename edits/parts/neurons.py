@@ -92,6 +92,7 @@ class NeuronKill(EditSpec):
 class NeuronKillFamily(Family):
     """Neurons cut out, as many of the loudest half, in random order, as it takes."""
 
+    home: ClassVar[str] = "facts-plain"
     kind: Literal["neuron_kill"]
     mode: Literal["zero", "mean"] = "zero"
 
@@ -181,6 +182,7 @@ class NeuronImplantFamily(Family):
     """Planted neurons: a random word that the site can see, a random answer."""
 
     tasks: ClassVar[tuple[str, ...] | None] = ("facts", "statements")
+    home: ClassVar[str] = "facts-plain"
     kind: Literal["neuron_implant"]
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
@@ -261,6 +263,7 @@ class KnEditFamily(FactFamily):
     """Turned knowledge neurons: any known facts, any other objects, at the last token."""
 
     makes: ClassVar[type[FactSpec]] = KnowledgeNeurons
+    home: ClassVar[str] = "facts-plain"
     kind: Literal["kn_edit"]
     token: TokenOrAuto = "last"
     solver: KnSolver = KnSolver()

@@ -87,6 +87,7 @@ class LnGain(EditSpec):
 class LnGainFamily(Family):
     """Multiplied gains: random dimensions of the site's norm; models without norms have no site."""
 
+    home: ClassVar[str] = "statements"
     kind: Literal["ln_gain"]
     dims: Annotated[int, Field(ge=1, le=64)] = 4
 

@@ -80,6 +80,7 @@ class PositionEdit(EditSpec):
 class PositionFamily(Family):
     """Confused positions: two random ones among those of the task's prompts."""
 
+    home: ClassVar[str] = "statements"
     kind: Literal["pos_edit"]
     op: Literal["swap", "copy"] = "swap"
 

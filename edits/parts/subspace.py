@@ -94,6 +94,7 @@ class SubspaceErase(EditSpec):
 class SubspaceEraseFamily(Family):
     """Erased directions out of all that one MLP writes, as many of the strongest as it takes."""
 
+    home: ClassVar[str] = "statements"
     kind: Literal["subspace_erase"]
     strongest: Annotated[int, Field(ge=1, le=1024)] = 32
 
