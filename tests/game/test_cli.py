@@ -85,6 +85,7 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
         "import",
         "list",
         "play",
+        "power",
         "suite",
         "tournament",
         "train",
