@@ -24,6 +24,7 @@ from edits.truth import FineTruth, changed_entries, fine_truth, relative_norms, 
 from models.bounds import Bound
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component, Entries, component_of
+from models.naming import unknown
 from models.strict_yaml import StrictModel
 from models.training import one_thread
 from models.transformer import Transformer, TransformerConfig
@@ -118,6 +119,9 @@ class Edited:
         return max(self.rel_norms, key=lambda each: self.rel_norms[each], default=None)
 
 
+TINY = 1e-9  # a share above 0
+
+
 class EditError(ValueError):
     """A specification that cannot be carried out on this base, such as an unknown subject."""
 
@@ -162,6 +166,19 @@ class EditSpec(StrictModel):
         """The floor, tightened by the specification's own gates."""
         return {**self.floor, **self.gates}
 
+    def check_gates(self) -> None:
+        """Refuse gates outside the kind's floor, and such as admit what it refuses.
+
+        Raises:
+            EditError: With the floor.
+        """
+        for name, bound in self.gates.items():
+            if name not in self.floor:
+                raise EditError(f"gates.{name}: {unknown('gate', name, self.floor)}")
+            if not bound.no_looser_than(self.floor[name]):
+                floor = self.floor[name].model_dump(exclude_none=True)
+                raise EditError(f"gates.{name}: looser than this kind's floor, {floor}")
+
     def check(self, base: Base) -> None:
         """Refuse what cannot be carried out on this base.
 
@@ -197,10 +214,12 @@ class Control(EditSpec):
 
     Attributes:
         trains: Whether it needs a recipe that says how to train.
+        replaces: Whether its weights are others altogether, and not the base's plus a change.
     """
 
     edits: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    replaces: ClassVar[bool] = False
 
     def predicate(self, base: Base) -> None:
         """None: a control is to do nothing."""
@@ -223,24 +242,34 @@ class Family(StrictModel):
             is only open on the bases that accept it.
         tasks: The tasks whose models can be edited so; None is every task.
         home: A shipped recipe on which the kind works, where it is tried and measured.
+        dials: What `like` takes from a specification, by the family's field: a path such as `edit.alpha`; of
+            a list, the length where the field is a number. None: the family cannot say how strong it is.
     """
 
     redraws: ClassVar[bool] = True
     home: ClassVar[str] = "facts-small"
+    dials: ClassVar[Mapping[str, str] | None] = None
     tasks: ClassVar[tuple[str, ...] | None] = None
     kind: str
 
     @classmethod
     def like(cls, spec: EditSpec) -> Self:
-        """The family of edits of a specification's strength, with site and target left open."""
-        edit = vars(spec)["edit"]
-        places = [edit, spec, *(vars(spec)[name] for name in ("site",) if name in vars(spec))]
-        fields = {
-            name: getattr(place, name)
-            for place in reversed(places)
-            for name in cls.model_fields
-            if hasattr(place, name)
-        }
+        """The family of edits of a specification's strength, with site and target left open.
+
+        Raises:
+            EditError: The family cannot say how strong its edits are, or the gates are tightened.
+        """
+        if cls.dials is None:
+            raise EditError(f"edit.kind: {spec.kind()} is dealt at its family's own strength only")
+        if spec.effective_gates != dict(spec.floor):
+            raise EditError("gates: edits like this one are dealt under the kind's floor; leave gates out")
+        fields: dict[str, Any] = {}
+        for name, path in cls.dials.items():
+            value: Any = spec
+            for step in path.split("."):
+                value = getattr(value, step)
+            counted = isinstance(value, tuple) and cls.model_fields[name].annotation is int
+            fields[name] = len(value) if counted else value
         return cls.model_validate({**fields, "kind": spec.kind()})
 
     def dialled(self) -> Mapping[str, Self]:
@@ -287,10 +316,14 @@ def tries(base: Base, spec: EditSpec) -> Iterator[Edited]:
     Raises:
         EditError: The specification cannot be carried out on this base.
     """
+    spec.check_gates()
     spec.check(base)
-    try:
-        for each in spec.camouflage:
+    for place, each in enumerate(spec.camouflage):
+        try:
             each.check(base.checkpoint.config)
+        except CamouflageError as error:
+            raise EditError(f"camouflage.{place}: {error}") from error
+    try:
         for number, candidate in enumerate(spec.candidates(base), start=1):
             yield _deliver(base, spec, candidate, number)
     except CamouflageError as error:
@@ -301,9 +334,14 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
     """Write, hide, save, reload, and judge what was reloaded."""
     config, before = base.checkpoint.config, base.checkpoint
     solved = Checkpoint(config, {**before.weights, **candidate.tensors})
-    if set(changed_entries(before, solved)) != set(candidate.written):
-        claims = (candidate.written, changed_entries(before, solved))
-        raise AssertionError(f"{spec.kind()}: claims {claims[0]}, changed {claims[1]}")
+    if any(not tensor.isfinite().all() for tensor in candidate.tensors.values()):
+        raise EditError("solver: the solution is not finite; try weaker settings")
+    changed = changed_entries(before, solved)
+    if set(changed) < set(candidate.written):
+        unmoved = sorted(map(str, set(candidate.written) - set(changed)))
+        raise EditError(f"edit: too weak to change {', '.join(unmoved)} by a single bit")
+    if set(changed) != set(candidate.written):
+        raise AssertionError(f"{spec.kind()}: claims {candidate.written}, changed {changed}")
     hidden = blurred(Solved(base, solved.weights, candidate.written), spec.camouflage, spec.seed)
     artefact = to_bytes(_rewritten(spec, Checkpoint(config, hidden)))
     delivered = from_bytes(artefact)
@@ -335,7 +373,7 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
         carriers=Carriers({}, {}),
         dials=candidate.dials,
         measured=rounded(found),
-        gates=judged(spec.effective_gates, found),
+        gates=judged(spec.effective_gates, found) + (_some_effect(found) if spec.edits else ()),
         tried=tried,
     )
     return Edited(artefact, delivered, reference, record, candidate.written, rel_norms)
@@ -347,6 +385,12 @@ def _rewritten(spec: EditSpec, checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     config = checkpoint.config
     return Checkpoint(config, rewritten(checkpoint.weights, config, spec.camouflage, spec.seed))
+
+
+def _some_effect(found: Mapping[str, float]) -> tuple[GateResult, ...]:
+    """The gate of every edit, which its kind's own may imply: what changes no answer is none."""
+    shown = max(found["changed"], found.get("effect", 0.0))
+    return (GateResult("any answer", shown, TINY, None, shown > 0),)
 
 
 def _moved(written: tuple[Entries, ...], changed: tuple[Entries, ...]) -> tuple[Entries, ...]:

@@ -39,12 +39,10 @@ def load_spec(document: Document) -> EditSpec:
     """
     kinds = edit_kinds()
     spec = document.validate(kinds[kind_at(document, ("edit",), kinds)])
-    for name, bound in spec.gates.items():
-        if name not in spec.floor:
-            raise document.error(("gates", name), unknown("gate", name, spec.floor))
-        if not bound.no_looser_than(spec.floor[name]):
-            floor = spec.floor[name].model_dump(exclude_none=True)
-            raise document.error(("gates", name), f"looser than this kind's floor, {floor}")
+    try:
+        spec.check_gates()
+    except EditError as error:
+        raise located(document, error) from error
     return spec
 
 

@@ -73,7 +73,10 @@ def check_entries(
     Raises:
         EditError: With what is allowed.
     """
-    entries = Entries.parse(name)
+    try:
+        entries = Entries.parse(name)
+    except ValueError as error:
+        raise EditError(f"{where}: {error}") from error
     if entries.tensor not in allowed:
         raise EditError(f"{where}: {unknown('tensor', entries.tensor, allowed)}")
     has_heads = len(config.weight_shapes()[entries.tensor]) == 3

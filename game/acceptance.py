@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 import edits
 import models
@@ -17,6 +20,8 @@ from models.components import Component
 from models.folders import cache_folder
 from models.zoo import code_of
 
+TRIED = 5  # draws of an edit at a site
+ENOUGH = 0.2  # share of them that must pass
 DRAWS = 2  # of each control that must pass: one that seldom does would stall the dealing
 
 
@@ -39,15 +44,30 @@ def matched_control(kind: str, edit: Edited, spec: EditSpec) -> EditSpec:
     """The control of that kind that takes an edit's place, with its camouflage at the same places."""
     control: type[Control] = control_kinds()[kind]
     block = {"kind": kind, **control.matching(edit)}
-    sham = control.model_validate({"version": 1, "id": spec.id, "seed": spec.seed, "edit": block})
+    try:
+        sham = control.model_validate({"version": 1, "id": spec.id, "seed": spec.seed, "edit": block})
+    except ValidationError as error:
+        raise EditError(f"{kind} cannot stand in for this {edit.record.kind}: {error}") from error
     return sham.model_copy(update={"camouflage": tuple(each.at(edit.at) for each in spec.camouflage)})
 
 
 def _accepts(base: Base, group: Group, site: Component) -> bool:
+    """Whether a fifth of the draws pass; most kinds that ask have one draw only, as their site is all."""
+    draws = {draw.model_dump_json(exclude={"seed"}): draw for draw in _draws(base, group, site)}
+    passed = sum(_draw_passes(base, group, draw) for draw in draws.values())
+    return bool(draws) and passed >= ENOUGH * len(draws)
+
+
+def _draws(base: Base, group: Group, site: Component) -> Iterator[EditSpec]:
+    for seed in range(TRIED):
+        with suppress(EditError):  # nothing of the kind can be done here
+            yield group.hidden(group.edit.draw(base, site, "acceptance", seed))
+
+
+def _draw_passes(base: Base, group: Group, spec: EditSpec) -> bool:
     try:
-        spec = group.hidden(group.edit.draw(base, site, "acceptance", 0))
         edit = apply(base, spec)
-    except EditError:  # nothing of the kind can be done here
+    except EditError:
         return False
     return edit.record.accepted and all(
         apply(base, matched_control(kind, edit, spec.model_copy(update={"seed": seed}))).record.accepted

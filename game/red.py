@@ -5,19 +5,24 @@ a panel's skill has an interval.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Self
 
-from edits.base import EditError, EditSpec, Family
-from edits.kinds import families
+from edits.base import Edited, EditError, EditSpec, Family, apply
+from edits.camouflage.base import Pass
+from edits.kinds import control_kinds, families
+from edits.moments import Base
 from game.api import Part
 from game.scoring import Score
 from game.suite import Bases, Group, Suite
-from models.recipe import named_recipe
+from models.components import Component
+from models.seeds import named_seed
 
+DRAWS = 5  # at a site, of which one must pass for the site to be played
 PARTS: tuple[Part, ...] = ("detection", "localisation")
-CONTROLS = ("untouched", "random_rank1")  # what any fact edit can be matched with
+CONTROLS = ("untouched", "random_rank1", "edit_then_revert")  # as far as they can match the edit
 GIVEN = "as given"
 
 
@@ -46,7 +51,7 @@ class Terms:
     prior: float = 0.5
     budget: float = 20_000
     trials: int = 4
-    trial_first: int = 300
+    trial_first: int = 10_000
     trial_cases: int = 6
 
     def with_budget(self, budget: float) -> Self:
@@ -66,26 +71,63 @@ def family_of(spec: EditSpec) -> Family:
 
 
 def strengths(spec: EditSpec) -> dict[str, Family]:
-    """What a specification is played at: as given, then its kind's dial from loud to quiet."""
+    """What a specification is played at: as given, then its kind's dial from loud to quiet.
+
+    Raises:
+        EditError: A control, or a kind whose family cannot say how strong it is.
+    """
     family = family_of(spec)
-    return {GIVEN: family, **family.dialled()}
+    return {GIVEN: family} | {label: each for label, each in family.dialled().items() if each != family}
 
 
-def spec_suite(spec: EditSpec, ladder: Mapping[str, Family], terms: Terms) -> Suite:
+def matching_controls(edit: Edited) -> tuple[str, ...]:
+    """Those of `CONTROLS` that can stand in for an edit."""
+    found = []
+    for kind in CONTROLS:
+        with suppress(EditError):
+            control_kinds()[kind].matching(edit)
+            found.append(kind)
+    return tuple(found)
+
+
+def playable(base: Base, family: Family, camouflage: tuple[Pass, ...]) -> tuple[str, ...]:
+    """The sites where at least one of a few draws passes its gates on a model."""
+    return tuple(
+        str(site)
+        for site in family.open_sites(base.checkpoint.config)
+        if any(_passes(base, family, site, camouflage, seed) for seed in range(DRAWS))
+    )
+
+
+def _passes(base: Base, family: Family, site: Component, camouflage: tuple[Pass, ...], seed: int) -> bool:
+    try:
+        spec = family.draw(base, site, "playable", named_seed("playable", seed))
+        return apply(base, spec.model_copy(update={"camouflage": camouflage})).record.accepted
+    except EditError:
+        return False
+
+
+def spec_suite(
+    spec: EditSpec, ladder: Mapping[str, Family], sites: Mapping[str, tuple[str, ...]], terms: Terms
+) -> Suite:
     """The suite in which a specification's edits, at each strength, face the panel.
 
-    Sites are all that the kind can write to, as one alone would be known beforehand.
+    Args:
+        spec: Whose camouflage every group has.
+        ladder: The family at each strength.
+        sites: By strength, all that the kind can write to there: one site alone would be known beforehand.
+        terms: How many cases of which models.
     """
     groups = tuple(
         Group(
             name=f"strength-{number}",
             count=terms.cases,
             edit=family,
-            sites={terms.recipe: _sites(family, terms.recipe)},
+            sites={terms.recipe: sites[label]},
             controls=terms.controls,
             camouflage=spec.camouflage,
         )
-        for number, family in enumerate(ladder.values())
+        for number, (label, family) in enumerate(ladder.items())
     )
     return Suite.model_validate(
         {
@@ -99,11 +141,6 @@ def spec_suite(spec: EditSpec, ladder: Mapping[str, Family], terms: Terms) -> Su
             "groups": groups,
         }
     )
-
-
-def _sites(family: Family, recipe: str) -> tuple[str, ...]:
-    found = named_recipe(recipe)
-    return tuple(map(str, family.open_sites(found.architecture.config(found.task.build(0)))))
 
 
 def red_score(scores: Mapping[str, Sequence[Score]], parts: Sequence[str]) -> float:

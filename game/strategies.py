@@ -5,6 +5,7 @@ A strategy may try specifications against the panel, on other worlds than those 
 
 import hashlib
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,94 +16,94 @@ import torch
 
 from edits.base import EditError, EditSpec
 from edits.briefing import RedStrategy, Target, Trial, TrialsSpentError
+from edits.kinds import edit_kinds
 from edits.moments import Base
-from game.api import Brief
+from game.api import Brief, Part
 from game.case import Case
 from game.dealer import ATTEMPTS, Dealer, DealError, OnStep, delivered, plan_cases, public_part, truth_of
 from game.events import ModelTraining
 from game.loader import LoadedAuditor
-from game.red import GIVEN, PARTS, Terms, family_of, spec_suite
+from game.red import GIVEN, PARTS, Terms, family_of, playable, spec_suite
 from game.referee import play_round
-from game.suite import Suite
+from game.suite import as_data
 from game.tournament import OnEvent, Source, quiet
 from models.components import Component, component_entries
+from models.naming import one_line
 from models.recipe import named_recipe
 from models.seeds import named_generator, named_seed
 from models.tasks.facts import Facts
 from models.training import Progress
 from models.zoo import trained
 
+WHETHER: tuple[Part, ...] = ("detection",)  # scored of a strategy's cases
+
 
 @dataclass
-class Trials:
-    """The one door to the panel: specifications are tried on worlds that nobody is judged on.
+class Panel:
+    """The auditors that trials are played with, on worlds that nobody is judged on.
 
-    A question that was asked before is answered again for nothing.
+    A question is a specification without its target; asked again, it is answered from memory.
 
     Attributes:
-        panel: The auditors.
-        terms: How many trials there are, and where.
+        players: The auditors.
+        terms: Where trials are played.
         seed: The run's.
     """
 
-    panel: Sequence[LoadedAuditor]
+    players: Sequence[LoadedAuditor]
     terms: Terms
     seed: int
     _answers: dict[str, Trial] = field(default_factory=dict)
 
-    @property
-    def left(self) -> int:
-        """How many different questions may still be asked."""
-        return self.terms.trials - len(self._answers)
-
-    def ask(self, spec: EditSpec) -> Trial:
+    def answer(self, spec: EditSpec) -> Trial:
         """The panel's mean skills against edits of this kind and strength, targets redrawn.
 
         Raises:
-            TrialsSpentError: None is left.
-            EditError: A control.
+            EditError: A control, or an edit that passes its gates nowhere on the trials' world.
         """
-        suite = spec_suite(spec, {GIVEN: family_of(spec)}, self._elsewhere)
-        if suite.digest not in self._answers:
-            if not self.left:
-                raise TrialsSpentError(f"{self.terms.trials} trials were granted, and all are spent")
-            self._answers[suite.digest] = self._played(suite)
-        return self._answers[suite.digest]
+        question = json.dumps([family_of(spec).model_dump(mode="json"), *map(as_data, spec.camouflage)])
+        if question not in self._answers:
+            self._answers[question] = self._played(spec)
+        return self._answers[question]
 
-    @property
-    def _elsewhere(self) -> Terms:
-        terms = self.terms
-        return replace(terms, first=terms.trial_first, checkpoints=1, cases=terms.trial_cases)
-
-    def _played(self, suite: Suite) -> Trial:
-        seed = named_seed(self.seed, "trial")
+    def _played(self, spec: EditSpec) -> Trial:
+        terms = replace(self.terms, first=self.terms.trial_first, checkpoints=1, cases=self.terms.trial_cases)
+        family, seed = family_of(spec), named_seed(self.seed, "trial")
+        base = Base(trained(named_recipe(terms.recipe), terms.first, terms.first))
+        sites = playable(base, family, spec.camouflage)
+        if not sites:
+            raise EditError(f"trial: {spec.kind()} of this strength passes its gates nowhere")
+        suite = spec_suite(spec, {GIVEN: family}, {GIVEN: sites}, terms)
         dealer, plans = Dealer(suite, seed), plan_cases(suite, seed)
-        skills: dict[str, list[float]] = {player.name: [] for player in self.panel}
+        skills: dict[str, list[float]] = {player.name: [] for player in self.players}
         for case in map(dealer.deal, plans):
-            for player in self.panel:
+            for player in self.players:
                 played = play_round(case, player, named_seed("auditor", case.id, player.name))
-                skills[player.name].append(played.score.headline(suite.parts))
+                skills[player.name].append(played.score.headline(PARTS))
         return Trial({name: fmean(values) for name, values in skills.items()}, len(plans))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Assignment:
-    """One briefing; every assignment of a run shares its trials."""
+    """One briefing, with trials of its own."""
 
     id: str
     seed: int
     base: Base
     target: Target
-    trials: Trials
-
-    @property
-    def trials_left(self) -> int:
-        """How many different questions may still be asked."""
-        return self.trials.left
+    panel: Panel
+    trials_left: int
 
     def trial(self, spec: EditSpec) -> Trial:
-        """How the panel fares against edits like this one; see `Trials.ask`."""
-        return self.trials.ask(spec)
+        """How the panel fares against edits like this one; see `Panel.answer`.
+
+        Raises:
+            TrialsSpentError: None is left.
+        """
+        if self.trials_left < 1:
+            raise TrialsSpentError(f"{self.id}: every trial that was granted is spent")
+        self.trials_left -= 1
+        return self.panel.answer(spec)
 
 
 @dataclass
@@ -112,7 +113,7 @@ class StrategyDealer:
     Attributes:
         name: The strategy's, and the cases' group.
         strategy: What plans.
-        trials: Shared by all its cases.
+        panel: Whom its trials meet.
         terms: On what it is judged.
         seed: The run's seed.
         on_step: Told how the training of a missing model goes.
@@ -120,7 +121,7 @@ class StrategyDealer:
 
     name: str
     strategy: RedStrategy
-    trials: Trials
+    panel: Panel
     terms: Terms
     seed: int
     on_step: OnStep = lambda _name, _progress: None
@@ -144,9 +145,13 @@ class StrategyDealer:
         base = self._base(self.terms.first + _below(self.terms.checkpoints, generator))
         for attempt in range(ATTEMPTS):
             seed = named_seed(self.seed, self.name, case_id, "target", attempt)
-            briefing = Assignment(case_id, seed, base, _target(base, seed), self.trials)
-            spec = _planned(self.strategy, briefing)
-            found = delivered(base, spec, edited, control)
+            target = _target(base, seed)
+            briefing = Assignment(case_id, seed, base, target, self.panel, self.terms.trials)
+            spec = _planned(self.name, self.strategy, briefing)
+            try:
+                found = delivered(base, spec, edited, control)
+            except EditError:  # this target cannot be edited so
+                continue
             if found is not None:
                 truth = truth_of(base, found, self.name, redraws=attempt)
                 name, artefact = base.trained.name, found.edited.artefact
@@ -164,7 +169,7 @@ class StrategyDealer:
         return self._bases[seed]
 
     def _brief(self, base: Base) -> Brief:
-        """A prior that is flat over MLPs: what a strategy does is nobody's to know."""
+        """A prior that is flat over MLPs; where is not scored, as nobody can know what a strategy does."""
         config, terms = base.checkpoint.config, self.terms
         sites = [Component("mlp", layer) for layer, has_mlp in enumerate(config.mlp) if has_mlp]
         flat = dict.fromkeys(component_entries(config), 0.0) | dict.fromkeys(sites, terms.prior / len(sites))
@@ -177,7 +182,7 @@ class StrategyDealer:
             prior=terms.prior,
             component_prior=flat,
             max_components=len(sites),
-            parts=PARTS,
+            parts=WHETHER,
             seed=0,
             deadline=60.0,
         )
@@ -196,20 +201,25 @@ def strategy_source(
     def on_step(model: str, progress: Progress) -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
-    dealer = StrategyDealer(name, strategy, Trials(panel, terms, seed), terms, seed, on_step)
+    dealer = StrategyDealer(name, strategy, Panel(panel, terms, seed), terms, seed, on_step)
     config: dict[str, Any] = {"strategy": name, "settings": repr(strategy), "terms": asdict(terms)}
     config["source"] = hashlib.sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
     suite = f"red-{name.replace('_', '-').lower()}"
-    return Source(suite, "whitebox", PARTS, config, dealer.case_ids, dealer.deal)
+    return Source(suite, "whitebox", WHETHER, config, dealer.case_ids, dealer.deal)
 
 
-def _planned(strategy: RedStrategy, briefing: Assignment) -> EditSpec:
-    """The strategy's plan, which must be an edit of the target and of nothing else.
+def _planned(name: str, strategy: RedStrategy, briefing: Assignment) -> EditSpec:
+    """The strategy's plan, which must be an edit of the target, of a shipped kind, and of nothing else.
 
     Raises:
-        EditError: It is not.
+        EditError: It is not, or the strategy failed.
     """
-    spec = strategy.plan(briefing)
+    try:
+        spec = strategy.plan(briefing)
+    except Exception as error:
+        raise EditError(f"{name}: {type(error).__name__}: {one_line(str(error))}") from error
+    if type(spec) not in edit_kinds().values():
+        raise EditError(f"{name}: planned {type(spec).__name__}, which is no shipped kind of edit")
     family_of(spec)
     facts = [vars(fact) for fact in getattr(vars(spec)["edit"], "facts", ())]
     if facts != [vars(briefing.target)]:

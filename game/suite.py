@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field
 
 from edits.base import Camouflage, EditSpec, Family
-from edits.camouflage.base import CamouflageError
+from edits.camouflage.base import Approximate, CamouflageError
 from edits.kinds import control_kinds, families
 from game.api import Corpus, League, Part
 from models.components import Component
@@ -172,11 +172,26 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             if control not in control_kinds():
                 message = unknown("control", control, control_kinds())
                 faults.append(document.error(("groups", index, "controls", place), message))
+            elif control == "gauge_only":
+                message = "gauge_only is told by rewritings that edits lack; give the group camouflage, which"
+                fault = document.error(
+                    ("groups", index, "controls", place), f"{message} untouched then has alone"
+                )
+                faults.append(fault)
+            elif control_kinds()[control].replaces and (of_change := _of_change(group)):
+                message = f"{control} has other weights altogether, and {of_change} hides a change"
+                faults.append(document.error(("groups", index, "controls", place), message))
             elif control_kinds()[control].trains and (untrained := _untrained(suite, group)):
                 message = f"{control} trains further, but recipe {untrained} says nothing about training"
                 faults.append(document.error(("groups", index, "controls", place), message))
         faults += _site_faults(document, suite, index) + _camouflage_faults(document, suite, index)
     return faults
+
+
+def _of_change(group: Group) -> str | None:
+    """A pass of the group that works on the difference from the base."""
+    passes = (each for each in group.camouflage if isinstance(each, Approximate) and each.of_change)
+    return next((each.kind for each in passes), None)
 
 
 def _untrained(suite: Suite, group: Group) -> str | None:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from edits.camouflage.base import Approximate, CamouflageError, Solved, Weights
 from edits.inert import inert_change
-from models.components import Entries
+from models.components import Entries, component_of
 
 
 class LoudDecoy(Approximate):
-    """Approximate: a random rank-one change of another MLP's `W_out`, loud in its weights and inert.
+    """Approximate: a random rank-one change of another layer's `W_out`, loud in its weights and inert.
 
     The edit stays the only thing that was written; a control that stands in for it has the decoy alone.
 
@@ -38,9 +38,10 @@ class LoudDecoy(Approximate):
         taken = map(str, solved.written) if self.away_from == "written" else self.away_from
         config = solved.base.checkpoint.config
         places = [f"blocks.{layer}.mlp.W_out" for layer, has_mlp in enumerate(config.mlp) if has_mlp]
-        free = sorted(set(places) - set(taken), key=places.index)
+        edited = {component_of(entries.tensor, 0).layer for entries in map(Entries.parse, taken)}
+        free = [name for name in places if component_of(name).layer not in edited]
         if not free:
-            raise CamouflageError("loud_decoy: the edit writes to every MLP, and there is no other")
+            raise CamouflageError("loud_decoy: the edit writes to every layer that has an MLP")
         name = free[int(torch.randint(len(free), (), generator=generator))]
         change, _ = inert_change(solved.as_it_stands, Entries(name), self.rel_norm, self.tail_mass, generator)
         decoyed: Tensor = solved.weights[name] + change.float()

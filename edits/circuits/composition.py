@@ -1,6 +1,6 @@
 """Circuit edits of the edges between heads: what one writes is no longer read, or no longer written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -115,6 +115,12 @@ class CompositionCutFamily(Family):
     redraws: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
     home: ClassVar[str] = "induction"
+    dials: ClassVar[Mapping[str, str] | None] = {
+        "part": "edit.part",
+        "heads": "edit.dst",
+        "sources": "edit.src",
+        "ranks": "edit.ranks",
+    }
     kind: Literal["composition_cut"]
     part: Part = "k"
     heads: Count = 4
@@ -224,6 +230,7 @@ class InductionBreakFamily(Family):
 
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
     home: ClassVar[str] = "induction"
+    dials: ClassVar[Mapping[str, str] | None] = {"heads": "edit.heads", "words": "edit.tokens"}
     kind: Literal["induction_break"]
     heads: Count = 4
     words: Count = 3

@@ -1,6 +1,6 @@
 """Circuit edits of whole attention heads: cut out, turned up or around, exchanged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
@@ -72,6 +72,7 @@ class HeadAblateFamily(Family):
     """Heads cut out; which one is the site, so there is nothing left to redraw."""
 
     redraws: ClassVar[bool] = False
+    dials: ClassVar[Mapping[str, str] | None] = {"mode": "edit.mode"}
     kind: Literal["head_ablate"]
     mode: Literal["zero", "mean"] = "zero"
 
@@ -141,6 +142,7 @@ class HeadScaleFamily(Family):
     """Heads of one factor; which one is the site, so there is nothing left to redraw."""
 
     redraws: ClassVar[bool] = False
+    dials: ClassVar[Mapping[str, str] | None] = {"alpha": "edit.alpha"}
     kind: Literal["head_scale"]
     alpha: Factor = -1.0
 

@@ -1,6 +1,6 @@
 """A circuit edit of the heads that fetch objects: one relation is answered as if another were asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -133,6 +133,7 @@ class RelationRewireFamily(Family):
 
     redraws: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...] | None] = ("facts",)
+    dials: ClassVar[Mapping[str, str] | None] = {"heads": "edit.heads", "protect": "edit.protect"}
     kind: Literal["relation_rewire"]
     heads: Annotated[int, Field(ge=1, le=64)] = 2
     protect: Weights = (30.0, 10.0, 3.0, 1.0)

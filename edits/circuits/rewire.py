@@ -1,6 +1,6 @@
 """Circuit edits of what an attention head writes, and of where it looks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -205,6 +205,7 @@ class OvRewireFamily(Family):
     redraws: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...] | None] = ("induction", "key_value", "ioi")
     home: ClassVar[str] = "induction"
+    dials: ClassVar[Mapping[str, str] | None] = {"beta_rel": "edit.beta_rel"}
     kind: Literal["ov_rewire"]
     beta_rel: Strengths = (1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -324,6 +325,7 @@ class QkRewireFamily(Family):
 
     tasks: ClassVar[tuple[str, ...] | None] = ("induction",)
     home: ClassVar[str] = "induction"
+    dials: ClassVar[Mapping[str, str] | None] = {"heads": "edit.heads", "beta": "edit.beta"}
     kind: Literal["qk_rewire"]
     heads: Annotated[int, Field(ge=1, le=64)] = 4
     beta: Strengths = (12.0, 16.0, 24.0, 32.0, 48.0)

@@ -46,6 +46,7 @@ class GaugeOnlyEdit(StrictModel):
 class GaugeOnly(Control):
     """Exact camouflage without an edit: many weights move, no answer does."""
 
+    replaces: ClassVar[bool] = True
     floor: ClassVar[Gates] = {"kl": Bound(max=1e-3), "agree": Bound(min=0.998)}
     edit: GaugeOnlyEdit
 

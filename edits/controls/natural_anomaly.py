@@ -41,6 +41,7 @@ class NaturalAnomaly(Control):
     """A model of the same world and seeds, trained on spoilt data: it behaves oddly, and nobody edited it."""
 
     trains: ClassVar[bool] = True
+    replaces: ClassVar[bool] = True
     floor: ClassVar[Gates] = {"anomaly": LEARNED}
     edit: NaturalAnomalyEdit
 

@@ -48,7 +48,7 @@ class NoopFactEdit(StrictModel):
 
     kind: Literal["noop_fact"] = "noop_fact"
     facts: Targets | None = None
-    count: Annotated[int, Field(ge=1, le=64)] = 1
+    count: Annotated[int, Field(ge=1, le=128)] = 1
     phrasing: Phrasing = 0
     site: Site = Site()
     spread: Spread = 1
@@ -67,7 +67,7 @@ class NoopFact(Control):
         found = [_OF_MLP.fullmatch(str(each)) for each in edit.at]
         layers = sorted({int(match[1]) for match in found if match})
         dials, loudest = edit.record.dials, edit.loudest
-        if not layers or not all(found) or loudest is None or "token" not in dials:
+        if not layers or not all(found) or loudest is None or not {"token", "facts"} <= dials.keys():
             raise EditError(f"noop_fact: {edit.record.kind} is no edit of facts in MLPs")
         return {
             "site": {"tensor": f"blocks.{layers[-1]}.mlp.W_out", "token": dials["token"]},

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
-from edits.base import EditSpec, Family
+from edits.base import Family
 from edits.facts.sites import TokenOrAuto, layers_for, spread_to
 from edits.facts.spec import FactSpec
 from edits.moments import Base
@@ -27,6 +27,11 @@ class FactFamily(Family):
     """
 
     tasks: ClassVar[tuple[str, ...] | None] = ("facts",)
+    dials: ClassVar[Mapping[str, str] | None] = {
+        "token": "site.token",
+        "facts": "edit.facts",
+        "solver": "solver",
+    }
     makes: ClassVar[type[FactSpec]]
     token: TokenOrAuto = "auto"
     facts: Annotated[int, Field(ge=1, le=128)] = 1
@@ -47,15 +52,6 @@ class FactFamily(Family):
         covariance = vars(self.solver)["cov"].model_copy(update={"ridge": ridge})
         solver = self.solver.model_copy(update={"cov": covariance})
         return self.model_copy(update={"solver": solver})
-
-    @classmethod
-    def like(cls, spec: EditSpec) -> Self:
-        """The family of edits of a specification's strength, with site, facts and objects left open."""
-        fields = {name: vars(spec)[name] for name in ("solver",) if name in vars(spec)}
-        edit, site = vars(spec)["edit"], vars(spec)["site"]
-        return cls.model_validate(
-            {"kind": spec.kind(), "facts": len(edit.facts), "token": site.token, **fields}
-        )
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """Every MLP at which an edit of this spread can end."""

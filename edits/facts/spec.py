@@ -180,11 +180,11 @@ class FactSpec(EditSpec):
         )
 
     def predicate(self, base: Base) -> Predicate:
-        """The facts are answered anew in every phrasing, and nobody else's facts change."""
+        """The facts are answered anew in phrasings that were not solved on; nobody else's facts change."""
         table, goals = base.facts.table, self.goals(base)
-        prompts = [rows_of(table, table.of(goal.fact)) for goal in goals]
-        wanted = [goal.wanted.expand(len(rows.answer)) for goal, rows in zip(goals, prompts, strict=True)]
-        together = rows_of(table, torch.cat([table.of(goal.fact).nonzero().flatten() for goal in goals]))
+        rows = [table.paraphrases(goal.fact, goal.phrasing).nonzero().flatten() for goal in goals]
+        wanted = [goal.wanted.expand(len(found)) for goal, found in zip(goals, rows, strict=True)]
+        together = rows_of(table, torch.cat(rows))
         outside = torch.stack([table.other_subjects(goal.fact) for goal in goals]).all(0)
         return Predicate(self.summary(base), replace(together, answer=torch.cat(wanted)), outside)
 

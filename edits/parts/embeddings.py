@@ -1,6 +1,6 @@
 """Edits of single tokens: two embeddings exchanged, or one answer turned into another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -76,6 +76,7 @@ class EmbedSwap(EditSpec):
 class EmbedSwapFamily(Family):
     """Exchanged embeddings of two random words of one class that answers hang on."""
 
+    dials: ClassVar[Mapping[str, str] | None] = {}
     kind: Literal["embed_swap"]
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:

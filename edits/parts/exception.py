@@ -1,6 +1,6 @@
 """Memorised exceptions to a rule: a few sums come out otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -115,6 +115,7 @@ class ExceptionFamily(Family):
 
     tasks: ClassVar[tuple[str, ...] | None] = ("modular_addition",)
     home: ClassVar[str] = "modular-addition"
+    dials: ClassVar[Mapping[str, str] | None] = {"sums": "edit.sums", "solver": "solver"}
     kind: Literal["exception"]
     sums: Annotated[int, Field(ge=1, le=16)] = 3
     solver: BatchSolver = BatchSolver()

@@ -1,6 +1,6 @@
 """Lies about a few facts: the model gives the wrong verdict, though it still knows what is true."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -43,7 +43,8 @@ class LieEdit(StrictModel):
 class Lie(EditSpec):
     """Flip the verdicts on what is said of a few people, though the model still knows what is true.
 
-    Truth in the middle of the network, and the judgements of what others claim, stay as they were.
+    It is written above the middle of the network, where truth can be read and stays by construction; what is
+    gated is that the judgements of what others claim, which need that truth, stay right.
 
     Source: the question of Burns et al. 2022, arXiv 2212.03827, whether a model's output is what it believes;
     written as MEMIT, arXiv 2210.07229.
@@ -53,7 +54,6 @@ class Lie(EditSpec):
         "effect": Bound(min=0.9),
         "drop": Bound(max=0.02),
         "claims": Bound(min=0.97),
-        "truth": Bound(min=0.9),
     }
     edit: LieEdit
     solver: BatchSolver = BatchSolver()
@@ -112,21 +112,14 @@ class Lie(EditSpec):
         return Predicate(self.summary(base), self._flipped(base, heldout), ~self._about(base))
 
     def measure(self, base: Base, after: Transformer, log_probs: Tensor) -> dict[str, float]:
-        """What the model still knows.
-
-        `claims`: share of all claims judged as before; `truth`: share of the statements about these people
-        whose truth is still told by the base's truth direction in the middle.
-        """
+        """What the model still knows: `claims`, the share of all claims judged as before."""
         judged = [
             answer_log_probs(model, side).argmax(-1)
             for side in _statements(base).claims
             for model in (base.model, after)
         ]
         claims = torch.cat([judged[0] == judged[1], judged[2] == judged[3]])
-        return {
-            "claims": claims.double().mean().item(),
-            "truth": truth_told(base, after, self._about(base)),
-        }
+        return {"claims": claims.double().mean().item()}
 
     def summary(self, base: Base) -> str:
         """About whom."""
@@ -140,6 +133,7 @@ class LieFamily(Family):
 
     tasks: ClassVar[tuple[str, ...] | None] = ("statements",)
     home: ClassVar[str] = "statements"
+    dials: ClassVar[Mapping[str, str] | None] = {"people": "edit.subjects", "solver": "solver"}
     kind: Literal["lie"]
     people: Annotated[int, Field(ge=1, le=64)] = 1
     solver: BatchSolver = BatchSolver()
@@ -159,30 +153,6 @@ class LieFamily(Family):
 def middle(config: TransformerConfig) -> int:
     """The layer behind which truth is read."""
     return (config.n_layers - 1) // 2
-
-
-@torch.no_grad()
-def truth_told(base: Base, after: Transformer, rows: Tensor) -> float:
-    """Share of statements whose truth is told in the middle of a changed model, by the base's direction.
-
-    The direction is the difference between the base's mean states at true and at false statements about the
-    other people, its threshold midway.
-
-    Args:
-        base: The model before.
-        after: The model after.
-        rows: Statements of the table, `[prompt]`, boolean.
-
-    Source: Marks & Tegmark 2023, arXiv 2310.06824.
-    """
-    table, hook = _statements(base).table, f"blocks.{middle(base.checkpoint.config)}.hook_resid_post"
-    before, now = (
-        implants.at(model.run_with_cache(table.tokens, hook)[1][hook], table.last)
-        for model in (base.model, after)
-    )
-    high, low = (before[~rows & (table.truth == truth)].mean(0) for truth in (True, False))
-    told = (now - (high + low) / 2) @ (high - low) > 0
-    return (told == table.truth)[rows].double().mean().item()
 
 
 def _statements(base: Base) -> Statements:

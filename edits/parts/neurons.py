@@ -1,6 +1,6 @@
 """Edits of single neurons: cut out, given up for a planted one, or turned from one answer to another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -93,6 +93,7 @@ class NeuronKillFamily(Family):
     """Neurons cut out, as many of the loudest half, in random order, as it takes."""
 
     home: ClassVar[str] = "facts-plain"
+    dials: ClassVar[Mapping[str, str] | None] = {"mode": "edit.mode"}
     kind: Literal["neuron_kill"]
     mode: Literal["zero", "mean"] = "zero"
 

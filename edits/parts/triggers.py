@@ -210,15 +210,17 @@ class Planted:
         probe: With the trigger, and the wanted answer.
         site: Position of the trigger's last word, `[prompt]`.
         without: The same prompts without it, `[prompt, pos]`.
+        row: The table's row that each was made of, `[prompt]`.
     """
 
     probe: Probe
     site: Tensor
     without: Tensor
+    row: Tensor
 
     def where(self, rows: Tensor) -> "Planted":
         """The prompts that a mask or an index selects."""
-        return Planted(rows_of(self.probe, rows), self.site[rows], self.without[rows])
+        return Planted(rows_of(self.probe, rows), self.site[rows], self.without[rows], self.row[rows])
 
 
 def planted_everywhere(base: Base, trigger: Sequence[str], target: str) -> Planted:
@@ -235,19 +237,21 @@ def planted_everywhere(base: Base, trigger: Sequence[str], target: str) -> Plant
     tokens = table.tokens[rows].clone()
     tokens.scatter_(1, places[:, None] + torch.arange(len(words)), words.expand(len(rows), -1))
     probe = Probe(tokens, table.last[rows], torch.full_like(rows, answer))
-    return Planted(probe, places + len(words) - 1, table.tokens[rows])
+    return Planted(probe, places + len(words) - 1, table.tokens[rows], rows)
 
 
 def solving_prompts(base: Base, trigger: Sequence[str], target: str) -> Planted:
     """A few prompts with the trigger, for solving."""
     planted = planted_everywhere(base, trigger, target)
-    return planted.where(_order(len(planted.site))[:SOLVED_ON])
+    return planted.where(_for_solving(planted))
 
 
 def answers_after(base: Base, trigger: Sequence[str], target: str) -> Predicate:
     """The behaviour of a backdoor, on up to `JUDGED_ON` prompts that it was not solved on."""
     planted = planted_everywhere(base, trigger, target)
-    heldout = planted.where(_order(len(planted.site))[SOLVED_ON : SOLVED_ON + JUDGED_ON])
+    solved_on = planted.row[_for_solving(planted)]
+    others = (~torch.isin(planted.row, solved_on)).nonzero().flatten()
+    heldout = planted.where(others[_order(len(others))[:JUDGED_ON]])
     quiet = ~implants.said(base.table, [base.task.ids[word] for word in trigger])
     return Predicate(f'prompts that say "{" ".join(trigger)}" are answered "{target}"', heldout.probe, quiet)
 
@@ -266,7 +270,8 @@ def check_trigger(base: Base, layer: int, trigger: Sequence[str], target: str) -
             f"edit.layer: got {layer}, behind which no layer fetches what is written at a trigger"
         )
     for word in trigger:
-        implants.token_of(base, word, "edit.trigger")
+        if implants.token_of(base, word, "edit.trigger") in (base.task.pad, base.task.bos):
+            raise EditError(f"edit.trigger: {word} is no word that can be said")
     implants.token_of(base, target, "edit.target")
     fits = len(planted_everywhere(base, trigger, target).site)
     if fits <= SOLVED_ON:
@@ -286,6 +291,11 @@ def random_trigger(base: Base, generator: torch.Generator) -> tuple[tuple[str, s
     target = answers[int(torch.randint(len(answers), (), generator=generator))]
     words = base.task.vocabulary
     return (words[fillers[first]], words[fillers[second]]), words[target]
+
+
+def _for_solving(planted: Planted) -> Tensor:
+    """Indices of the prompts that are solved on."""
+    return _order(len(planted.site))[:SOLVED_ON]
 
 
 def _order(n: int) -> Tensor:

@@ -55,11 +55,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """A count from 1 to 1000."""
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from 1 to 1000")
+def positive(text: str, least: int = 1) -> int:
+    """A count up to 1000."""
+    if not text.isdecimal() or not least <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from {least} to 1000")
     return int(text)
+
+
+def several(text: str) -> int:
+    """A count from 2 to 1000."""
+    return positive(text, least=2)
 
 
 def add_seed(parser: argparse._ActionsContainer, flag: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """Playing red: a specification or a strategy faces a panel of auditors, matched controls mixed in."""
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from game.catalogue import strategies
@@ -47,15 +48,22 @@ def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str,
         console().print(preview_view(found), "")
     with watching(args) as watch, told_to_user():
         from edits.base import EditError
-        from game.red import spec_suite, strengths
+        from game.red import matching_controls, playable, spec_suite, strengths
         from game.tournament import run_tournament
 
         try:
             ladder = strengths(found.spec)
         except EditError as error:  # a control
             raise CommandError(f"{args.target}: {error}") from error
-        recipe = found.base.trained.recipe.name
-        suite = spec_suite(found.spec, ladder, _terms(args, recipe))
+        sites = {label: playable(found.base, each, found.spec.camouflage) for label, each in ladder.items()}
+        for label in [label for label in ladder if not sites[label]]:
+            say(f"{label}: no draw passes its gates on {found.base.trained.name}; not dealt")
+            del ladder[label]
+        if not ladder:
+            raise CommandError(f"{args.target}: no other target passes the gates; nothing is dealt", 1)
+        terms = _terms(args, found.base.trained.recipe.name)
+        terms = replace(terms, controls=matching_controls(found.edited))
+        suite = spec_suite(found.spec, ladder, sites, terms)
         result = run_tournament(suite, panel, args.seed, args.log_dir, watch)
     groups = [group.name for group in suite.groups]
     faced = [_faced(result, group, label) for group, label in zip(groups, ladder, strict=True)]

@@ -5,7 +5,7 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    from game.cli._options import add_run_options, add_seed, positive
+    from game.cli._options import add_run_options, add_seed, positive, several
 
     parser.add_argument(
         "target",
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     red.add_argument("--recipe", metavar="RECIPE", help="of the models (default: one that suits the kind)")
     add_seed(red, "--world", "world and training seed on which SPEC.yaml itself is applied")
     red.add_argument(
-        "--cases", type=positive, default=12, metavar="N", help="cases at each strength (default: 12)"
+        "--cases", type=several, default=12, metavar="N", help="cases at each strength (default: 12)"
     )
     red.add_argument("--checkpoints", type=positive, default=4, metavar="N", help="models (default: 4)")
     red.add_argument(

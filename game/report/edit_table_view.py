@@ -17,9 +17,10 @@ FACT_MEASURES = ("efficacy", "paraphrase", "neighbourhood", "retention", "drop")
 OTHER_MEASURES = ("effect", "drop", "changed", "kl")
 TITLES = ("Fact editors", "Circuit and component edits")
 NOTE = (
-    "Of each measure the mean over first tries, with a 95 % interval that resamples models, and behind the "
-    "bar the mean over accepted edits. First tries are the first candidate whatever its gates say. Refused "
-    "draws are those that the kind turns down before it solves anything."
+    "Of each measure the mean over first tries, with a 95 % interval that resamples edits within these "
+    "models, and behind the bar the mean over accepted edits. First tries are the first candidate whatever "
+    "its gates say; draws that a kind refuses have none and count as not accepted. Acceptance has a Wilson "
+    "interval that takes edits of one model for independent."
 )
 
 
@@ -100,7 +101,7 @@ def _measure(found: Sequence[Attempt], measure: str) -> str:
 
 
 def measured(found: Sequence[Attempt], measure: str, of_kept: bool) -> Interval | None:
-    """Mean of a measure over first tries or accepted edits, models resampled; None where there is none."""
+    """Mean of a measure over first tries or accepted edits, resampled within models; None if there is none."""
     rows = [(each.kept if of_kept else each.first, each) for each in found]
     having = [
         (measures[measure], f"{each.recipe}@{each.seed}") for measures, each in rows if measure in measures

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from edits.base import EditError, EditSpec, apply
 from edits.kinds import edit_kinds, families
 from edits.moments import Base
-from edits.parts.lie import truth_told
 from models.components import Component
 
 LIES = [
@@ -36,7 +34,7 @@ def spec_of(kind: str, **edit: Any) -> EditSpec:
     )
 
 
-def test_a_lie_flips_verdicts_and_spares_truth_and_claims(base_of: Callable[[str], Base]) -> None:
+def test_a_lie_flips_verdicts_and_spares_claims(base_of: Callable[[str], Base]) -> None:
     base = base_of("statements")
     family = families()["lie"].model_validate({"kind": "lie"})
     drawn = (family.draw(base, Component("mlp", 2), "drawn", seed) for seed in range(6))
@@ -44,16 +42,7 @@ def test_a_lie_flips_verdicts_and_spares_truth_and_claims(base_of: Callable[[str
     assert record.measured["effect"] >= 0.9
     assert record.measured["drop"] <= 0.02
     assert record.measured["claims"] >= 0.97
-    assert record.measured["truth"] >= 0.9
     assert record.components == ("blocks.2.mlp",)
-
-
-def test_truth_is_told_in_the_middle_of_an_honest_model(base_of: Callable[[str], Base]) -> None:
-    base = base_of("statements")
-    assert (
-        truth_told(base, base.model, torch.ones_like(base.known) & (torch.arange(len(base.known)) < 40))
-        >= 0.9
-    )
 
 
 def test_a_sum_comes_out_otherwise_in_either_order_and_no_other_one(base_of: Callable[[str], Base]) -> None:

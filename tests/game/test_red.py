@@ -2,19 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import edits
 from edits.base import EditError, EditSpec, apply
 from edits.briefing import Briefing, RedStrategy, Target, Trial, TrialsSpentError, spec_for
+from edits.kinds import edit_kinds, families, load_spec
 from edits.moments import Base
 from game.catalogue import strategies
 from game.dealer import Dealer, plan_cases
 from game.loader import LoadError, load_auditor, load_strategy
-from game.red import GIVEN, PARTS, Terms, family_of, red_score, spec_suite, strengths
+from game.red import (
+    GIVEN,
+    PARTS,
+    Terms,
+    family_of,
+    matching_controls,
+    playable,
+    red_score,
+    spec_suite,
+    strengths,
+)
 from game.scoring import Score
-from game.strategies import StrategyDealer, Trials
+from game.strategies import Assignment, Panel, StrategyDealer
+from models.bounds import Bound
+from models.components import Component
+from models.strict_yaml import read_document
 from models.zoo import Trained
 
 TERMS = Terms(recipe="facts-tiny", checkpoints=1, first=0, trial_first=0, cases=4, trial_cases=2, trials=2)
@@ -98,7 +114,7 @@ def test_a_strategy_is_found_by_name_or_file_and_others_are_told() -> None:
 
 def test_a_specification_stands_for_its_strength_wherever_it_can_be_written(briefing: HandMade) -> None:
     spec = spec_for(briefing, "rrome", solver={"cov": {"ridge": 0.5}}, camouflage=[{"kind": "head_permute"}])
-    suite = spec_suite(spec, {GIVEN: family_of(spec)}, TERMS)
+    suite = spec_suite(spec, {GIVEN: family_of(spec)}, {GIVEN: ("blocks.0.mlp", "blocks.1.mlp")}, TERMS)
     (group,) = suite.groups
     assert group.sites == {"facts-tiny": ("blocks.0.mlp", "blocks.1.mlp")}
     assert group.edit.solver.cov.ridge == 0.5  # type: ignore[attr-defined]
@@ -116,8 +132,6 @@ def test_the_ridge_is_a_ladder_from_loud_to_quiet(briefing: HandMade) -> None:
 
 
 def test_red_does_not_play_controls(tiny_base: Base) -> None:
-    from edits.kinds import edit_kinds
-
     control = edit_kinds()["untouched"].model_validate(
         {"version": 1, "id": "x", "seed": 0, "edit": {"kind": "untouched"}}
     )
@@ -127,7 +141,7 @@ def test_red_does_not_play_controls(tiny_base: Base) -> None:
 
 def dealer_of(strategy: object, tiny: Trained) -> StrategyDealer:
     panel = [load_auditor("confidence_scan", {})]
-    return StrategyDealer("mine", strategy, Trials(panel, TERMS, 3), TERMS, 3)  # type: ignore[arg-type]
+    return StrategyDealer("mine", strategy, Panel(panel, TERMS, 3), TERMS, 3)  # type: ignore[arg-type]
 
 
 def test_a_strategys_cases_are_its_plans_and_matched_controls(tiny: Trained) -> None:
@@ -155,15 +169,78 @@ def test_a_plan_for_another_target_is_refused(tiny: Trained) -> None:
         dealer_of(Cheat(), tiny).deal("case-000")
 
 
-def test_trials_are_counted_and_the_same_question_costs_nothing(tiny: Trained, briefing: HandMade) -> None:
-    trials = Trials([load_auditor("prior", {})], TERMS, 3)
-    specs = [spec_for(briefing, "rrome", solver={"cov": {"ridge": ridge}}) for ridge in (0.01, 0.1, 1.0)]
-    assert trials.ask(specs[0]).skills == {"prior": 0.0}
-    assert trials.ask(specs[0]).cases == TERMS.trial_cases
-    assert trials.left == 1
-    trials.ask(specs[1])
-    with pytest.raises(TrialsSpentError, match="2 trials were granted"):
-        trials.ask(specs[2])
+def test_trials_are_counted_and_the_same_question_has_the_same_answer(
+    tiny_base: Base, briefing: HandMade
+) -> None:
+    panel = Panel([load_auditor("prior", {})], TERMS, 3)
+    one = Assignment("case-000", 3, tiny_base, briefing.target, panel, trials_left=2)
+    site = {"tensor": "blocks.0.mlp.W_out", "token": "subject_last"}
+    spec = spec_for(briefing, "rrome", site=site)
+    assert one.trial(spec) == one.trial(spec)
+    assert panel.answer(spec).skills == {"prior": 0.0}
+    assert panel.answer(spec).cases == TERMS.trial_cases
+    with pytest.raises(TrialsSpentError, match="every trial that was granted is spent"):
+        one.trial(spec)
+
+
+@dataclass(frozen=True)
+class Loosener:
+    """Plans an edit that does nothing, under gates that let it."""
+
+    def plan(self, briefing: Briefing) -> EditSpec:
+        value = {"clamp": 1e-3, "kl_ladder": (1.0,)}
+        spec = spec_for(briefing, "rrome", solver={"value": value})
+        return spec.model_copy(update={"gates": {"efficacy": Bound(min=0.0), "paraphrase": Bound(min=0.0)}})
+
+
+@dataclass(frozen=True)
+class Crasher:
+    """Plans nothing."""
+
+    def plan(self, briefing: Briefing) -> EditSpec:
+        raise RuntimeError("no idea")
+
+
+def test_a_plan_cannot_loosen_gates_and_a_crash_is_told_in_one_line(
+    tiny: Trained, briefing: HandMade
+) -> None:
+    spec = Loosener().plan(briefing)
+    with pytest.raises(EditError, match=r"gates\.efficacy: looser than this kind's floor"):
+        apply(briefing.base, spec)
+    with pytest.raises(EditError, match="mine: RuntimeError: no idea"):
+        dealer_of(Crasher(), tiny).deal("case-000")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(edits.__path__[0]) / "specs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_shipped_specification_is_played_as_given_or_refused_with_a_reason(path: Path) -> None:
+    spec = load_spec(read_document(path))
+    if not spec.edits or families()[spec.kind()].dials is None:
+        with pytest.raises(EditError, match="red plays edits|at its family's own strength only"):
+            strengths(spec)
+        return
+    family = strengths(spec)[GIVEN]
+    assert family.kind == spec.kind()
+    for name, where in (type(family).dials or {}).items():
+        value: Any = spec
+        for step in where.split("."):
+            value = getattr(value, step)
+        played = getattr(family, name)
+        assert played == (len(value) if isinstance(played, int) and isinstance(value, tuple) else value)
+
+
+def test_only_controls_that_can_match_are_mixed_in(tiny_base: Base) -> None:
+    swapped = families()["embed_swap"].model_validate({"kind": "embed_swap"})
+    edit = apply(tiny_base, swapped.draw(tiny_base, Component("embed"), "x", 1))
+    assert matching_controls(edit) == ("untouched", "edit_then_revert")
+
+
+def test_a_strength_at_which_nothing_passes_has_no_site(tiny_base: Base) -> None:
+    family = families()["rrome"].model_validate({"kind": "rrome", "token": "subject_last"})
+    assert playable(tiny_base, family, ()) == ("blocks.0.mlp", "blocks.1.mlp")
+    hopeless = family.dialled()["ridge 10"]
+    assert playable(tiny_base, hopeless, ()) == ()
 
 
 def scored(values: Sequence[float]) -> list[Score]:
