@@ -80,10 +80,12 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
     text = " ".join(capsys.readouterr().out.split())
     assert command_names() == [
         "demo",
+        "edit",
         "export",
         "import",
         "list",
         "play",
+        "sandbox",
         "suite",
         "tournament",
         "train",
@@ -117,7 +119,7 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("tournament", "audit-game tournament: error: the following arguments are required: ACTION"),
         ("suite describe", "audit-game suite describe: error: the following arguments are required: SUITE"),
-        ("play smoke", "audit-game play: error: the following arguments are required: --auditor"),
+        ("play smoke", "audit-game: error: --auditor: wanted, to play blue"),
         ("demo --sed 3", "audit-game: error: unrecognized arguments: --sed 3"),
         (
             "demo --seed -1",

@@ -48,10 +48,10 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command with its own log folder: exit code, stdout, stderr."""
+    """Runs a command in process with its own log folder: exit code, stdout, stderr."""
 
     def run(*words: str) -> tuple[int, str, str]:
-        code = main([*words, "--log-dir", str(tmp_path / "logs")])
+        code = main([*words, "--isolation", "none", "--log-dir", str(tmp_path / "logs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
