@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 MOST_HEADER = 2**20  # bytes of JSON
-MOST_PAYLOAD = 256 * 2**20  # bytes of tensors that a jail may send
+MOST_PAYLOAD = 64 * 2**20  # bytes of tensors that a jail may send
 MOST_ANSWER = 2**31  # bytes of tensors that the referee may send
 MOST_DEPTH = 32  # levels of JSON
 DTYPES = ("BOOL", "I64", "BF16", "F16", "F32", "F64")

@@ -4,10 +4,10 @@ What a call means is checked by the toolbox itself; here only that every field h
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from game.api import Intervention
@@ -21,11 +21,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+Name = Annotated[str, Field(max_length=200)]  # longer than any; looking for the nearest one takes time
+
+
 class InterventionData(_Strict):
     """An intervention but for its tensors, which travel as `<index>.value` and `<index>.mask`."""
 
-    name: str
-    mode: str
+    name: Name
+    mode: Name
     positions: list[int] | None
     rows: list[int] | None
     offset: float
@@ -39,9 +42,9 @@ class Call(_Strict):
     id: int
     box: int
     primitive: Primitive
-    names: list[str] = []
+    names: list[Name] = []
     interventions: list[InterventionData] = []
-    name: str = ""
+    name: Name = ""
     n: int = 0
     seed: int = 0
     index: int = 0

@@ -155,7 +155,7 @@ def test_the_referee_may_send_whatever_a_model_computed() -> None:
         ((1, 0), "header of 1 bytes; allowed: 2 to"),
         ((MOST_HEADER + 1, 0), "header of 1048577 bytes"),
         ((2**32 - 1, 2**32 - 1), "header of 4294967295 bytes"),
-        ((2, MOST_PAYLOAD + 1), "payload of 268435457 bytes"),
+        ((2, MOST_PAYLOAD + 1), "payload of 67108865 bytes"),
     ],
 )
 def test_lengths_beyond_the_limits_are_refused_before_anything_is_read(

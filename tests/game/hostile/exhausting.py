@@ -25,7 +25,7 @@ class HandleHoarder:
     """Opens files until it may not."""
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
-        held = []
+        held: list[int] = []
         try:
             while len(held) < 100_000:
                 held.append(os.open("/dev/null", os.O_RDONLY))

@@ -121,7 +121,7 @@ class Detour:
             lambda: Path(f"/proc/self/root{self.target}").read_bytes(),
             lambda: Path(f"/proc/1/root{self.target}").read_bytes(),
             lambda: Path(f"/usr/lib/../../{self.target}").read_bytes(),
-            lambda: os.chdir(Path(self.target).parent) or Path(Path(self.target).name).read_bytes(),
+            lambda: Path(f"/proc/self/cwd{self.target}").read_bytes(),
             lambda: os.open(self.target, os.O_RDONLY | os.O_NOFOLLOW),
         )
 

@@ -194,11 +194,10 @@ class Rewriter:
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         import game.meter
-        import game.referee
         import game.scoring
 
         perfect = game.scoring.Score(1.0, 1.0, 1.0)
-        game.scoring.score = game.referee.score = lambda *_: perfect
+        game.scoring.score = lambda *_: perfect
         game.scoring.failed = lambda: perfect
-        game.meter.Meter.buy = lambda *_: {}  # type: ignore[method-assign,assignment]
+        game.meter.Meter.buy = lambda *_: {}  # type: ignore[method-assign]
         return Report(0.0, notes="held: rewrote only its own copy")
