@@ -123,11 +123,11 @@ class Channel:
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            self._wait(select.POLLOUT)
+            self._check_time()
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
-                continue
+                self._wait(select.POLLOUT)
             except OSError as error:
                 raise WireClosedError(f"frame: the other side is gone: {error.strerror}") from error
 
@@ -135,10 +135,11 @@ class Channel:
         """Exactly that many bytes; memory grows with what came, not with what was announced."""
         pieces, missing = [], length
         while missing:
-            self._wait(select.POLLIN)
+            self._check_time()
             try:
                 piece = os.read(self._descriptor, min(missing, 2**20))
             except BlockingIOError:
+                self._wait(select.POLLIN)
                 continue
             except OSError as error:
                 raise WireClosedError(f"frame: the other side is gone: {error.strerror}") from error
@@ -154,8 +155,11 @@ class Channel:
         if self.deadline is None:
             poll.poll()
             return
-        left = self.deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        poll.poll(max(0.0, self.deadline - time.monotonic()) * 1000)
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             raise WireTimeoutError("frame: not in time")
 
 
