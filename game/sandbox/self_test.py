@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from game.sandbox.kernel import KernelError, call
-from game.sandbox.tiers import ATTEMPTS, Finding, Limits
+from game.sandbox.tiers import ATTEMPTS, ENVIRONMENT, Finding, Limits
 
-ENVIRONMENT = {  # all that a jail inherits
-    "LANG": "C.UTF-8",
-    "LC_CTYPE": "C.UTF-8",
-    "MKL_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 _PEEK = 2  # ptrace: read a word of a process that is traced already; the referee is not
 _NOWHERE = "/nonexistent/program"
 

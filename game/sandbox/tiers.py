@@ -35,6 +35,14 @@ PROMISES: dict[Tier, tuple[str, ...]] = {
     "bubblewrap": (*_PLAIN, *_LOCKED, *_HIDDEN),
 }
 
+ENVIRONMENT = {  # all that a jail inherits
+    "LANG": "C.UTF-8",
+    "LC_CTYPE": "C.UTF-8",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 
 class IsolationError(RuntimeError):
     """A jail cannot be built, or does not hold what its tier promises; no fault of an auditor."""

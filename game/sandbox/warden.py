@@ -16,8 +16,7 @@ from typing import Any, Self
 from game.catalogue import ROOT
 from game.sandbox import kernel, landlock
 from game.sandbox.runtime_paths import bubblewrap_command, package_folders, runtime_paths
-from game.sandbox.self_test import ENVIRONMENT
-from game.sandbox.tiers import PROMISES, Finding, IsolationError, Limits, Tier
+from game.sandbox.tiers import ENVIRONMENT, PROMISES, Finding, IsolationError, Limits, Tier
 from game.wire import Channel, WireError
 
 _PATIENCE = 60.0  # seconds until the fork server must have started, or answered
@@ -92,10 +91,8 @@ class Sandbox:
         try:
             child, pid = self._admitted(seconds, readable)
         except IsolationError:
-            self._stop()
-            child, pid = self._admitted(
-                seconds, readable
-            )  # a fork server may be lost; a broken jail stays so
+            self._stop()  # a fork server may have been lost; a broken jail stays broken
+            child, pid = self._admitted(seconds, readable)
         try:
             yield child
         finally:
@@ -137,7 +134,7 @@ class Sandbox:
         kept, given = socket.socketpair()
         kept.settimeout(_PATIENCE)
         python = [sys.executable, "-I", "-c", _LAUNCH, str(given.fileno()), str(ROOT), *package_folders()]
-        with given:
+        with given, _told_as_isolation():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [*self._outer(), *python],
                 stdin=subprocess.DEVNULL,
@@ -229,6 +226,15 @@ def unavailable(tier: Tier) -> str:
         except FileNotFoundError as error:
             return str(error)
     return ""
+
+
+@contextmanager
+def _told_as_isolation() -> Iterator[None]:
+    """Turn a program that cannot be started into `IsolationError`."""
+    try:
+        yield
+    except OSError as error:
+        raise IsolationError(f"the fork server cannot be started: {error}") from error
 
 
 def _canary() -> Path:

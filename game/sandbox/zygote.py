@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from game.sandbox.kernel import PR_SET_CHILD_SUBREAPER, process_control
-from game.sandbox.self_test import ENVIRONMENT
+from game.sandbox.tiers import ENVIRONMENT
 
 
 def main(descriptor: int) -> None:

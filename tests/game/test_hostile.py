@@ -195,6 +195,8 @@ def test_no_process_is_left_behind(sandbox_at: SandboxAt) -> None:
         played(sandbox, f"{HOSTILE / 'exhausting'}.py@{name}", {}, deadline=0.2)
     assert sandbox._process is not None
     children = Path(f"/proc/{sandbox._process.pid}/task/{sandbox._process.pid}/children")
+    if not children.exists():
+        pytest.skip("this kernel does not list a process's children")
     assert children.read_text(encoding="ascii") == ""
 
 

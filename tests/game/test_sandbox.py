@@ -17,7 +17,7 @@ from game.hearing import copied
 from game.loader import LoadError, load_auditor
 from game.referee import play_round
 from game.sandbox import check, warden
-from game.sandbox.isolated import IsolatedAuditor, load_isolated
+from game.sandbox.isolated import IsolatedAuditor, code_of, load_isolated
 from game.sandbox.seccomp import filter_of
 from game.sandbox.tiers import ATTEMPTS, JAILS, PROMISES, IsolationError, Limits, Tier
 from game.sandbox.warden import Sandbox
@@ -182,6 +182,26 @@ def test_an_auditor_that_kills_the_fork_server_costs_itself(tmp_path: Path) -> N
             "its process ended without a report (nobody knows how)",
         )
         assert play_round(CASES[0], honest, 3).status == "DONE"
+
+
+def test_an_installed_auditor_is_found_and_read_in_the_jail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier = best()
+    if tier == "in process":
+        pytest.skip("no jail on this machine")
+    folder = tmp_path / "site-packages"
+    about = folder / "outlier-1.dist-info"
+    about.mkdir(parents=True)
+    (folder / "outlier_plugin.py").write_text(EXAMPLE.read_text())
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: outlier\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[audit_game.auditors]\noutlier = outlier_plugin:NormOutlier\n")
+    monkeypatch.syspath_prepend(str(folder))
+    with Sandbox(tier, code_of("outlier"), Limits(memory=2**29)) as sandbox:
+        far = play_round(CASES[0], load_isolated("outlier", {}, sandbox), 3)
+    near = play_round(CASES[0], load_auditor(OUTLIER, {}), 3)
+    assert (far.status, far.auditor, far.tier) == ("DONE", "outlier", tier)
+    assert far.score == near.score
 
 
 def test_nothing_runs_and_nothing_lies_about_after_closing() -> None:
