@@ -2,7 +2,7 @@
 
 Models are of seeds on which no default was chosen. Measures of a kind are those of first tries, whatever
 their gates say; acceptance counts the edits that some candidate brings through its gates. `--save FOLDER`
-writes the plots. Seconds mean a quiet machine.
+writes the plots and the table of all kinds as a page. Seconds mean a quiet machine.
 
     python -m benchmarks.edits [--json] [--edits N] [--kinds A,B] [--jobs N] [--save FOLDER]
 """
@@ -28,7 +28,7 @@ from edits.camouflage.folder import passes
 from edits.kinds import families
 from edits.moments import Base
 from game.edit_table import SEEDS, Attempt, all_attempts
-from game.report.edit_table_view import measured
+from game.report.edit_table_view import measured, table_markdown
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component
 from models.recipe import named_recipe
@@ -94,6 +94,8 @@ def main() -> None:
         args.save.mkdir(parents=True, exist_ok=True)
         plot_dial(dial, args.save / "dial.png")
         plot_curves(curves, args.save / "many-facts.png")
+        page = table_markdown(done, f"audit-game edit table --edits {args.edits}")
+        (args.save / "edits-measured.md").write_text(page, encoding="utf-8")
     if args.json:
         print_json(rows)
         return

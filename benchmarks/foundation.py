@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Figure, mean_of, print_json, show, show_grid, spread_of
 from edits.base import EditRecord, apply
+from edits.facts.rome import RromeFamily, Solver
+from edits.facts.value import Value
 from edits.moments import Base
-from edits.rome import RromeFamily, Solver, Value
 from models.components import Component
 from models.recipe import named_recipe
 from models.seeds import named_seed

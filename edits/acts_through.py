@@ -11,14 +11,14 @@ with each KL averaged over the prompts before dividing. Outputs are restored at 
 the unembedding would be the answer itself, so its weights, with the last norm's, are what is exchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.components import Component
-from models.hooks import HookFunction, HookPoint
+from models.hooks import HookPoint
 from models.tasks.base import Probe
 from models.transformer import Transformer, TransformerConfig
 
@@ -76,38 +76,51 @@ def _shares(
     model: Transformer, donor: Transformer, tokens: Tensor, last: Tensor, parts: Mapping[Component, str]
 ) -> dict[str, float]:
     """How much nearer to the donor each of its components brings the model, `{component: share}`."""
+    hooks = sorted({hook for hook in parts.values() if hook})
     with torch.no_grad():
-        hooks = sorted({hook for hook in parts.values() if hook})
         logits, cache = donor.run_with_cache(tokens, hooks)
-        index = torch.arange(len(tokens))
-        target = logits[index, last].double().log_softmax(-1)
-        _, own = model.run_with_cache(tokens, _final(model))
-        final = own[_final(model)][index, last]
+        target = _at(logits, last).double().log_softmax(-1)
+        final = _at(model.run_with_cache(tokens, _final(model))[1][_final(model)], last)
         whole = _divergence(target, model.logits_of(final))
-        shares = {}
-        for part, hook in parts.items():
-            if not hook:
-                after = donor.logits_of(final)
-            else:
-                out = model.run_with_hooks(tokens, [(hook, _exchange(cache[hook], part))])
-                after = out[index, last]
-            shares[str(part)] = _share(_divergence(target, after), whole)
-    return shares
+        after = {Component("unembed"): donor.logits_of(final)}
+        after |= _exchanged(model, cache, tokens, last, [part for part, hook in parts.items() if hook], parts)
+    return {str(part): _share(_divergence(target, after[part]), whole) for part in parts}
+
+
+def _exchanged(
+    model: Transformer,
+    cache: Mapping[str, Tensor],
+    tokens: Tensor,
+    last: Tensor,
+    chosen: Sequence[Component],
+    hooks: Mapping[Component, str],
+) -> dict[Component, Tensor]:
+    """Logits `[prompt, d_vocab]` with each component's output from the cache, all in one pass."""
+    count = len(tokens)
+
+    def exchange(value: Tensor, hook: HookPoint) -> Tensor:
+        changed = value.clone()
+        for place, part in enumerate(chosen):
+            if hooks[part] == hook.name:
+                rows = slice(place * count, (place + 1) * count)
+                where = (rows,) if part.head is None else (rows, slice(None), part.head)
+                donated = cache[hook.name]
+                changed[where] = donated if part.head is None else donated[:, :, part.head]
+        return changed
+
+    many = tokens.repeat(len(chosen), 1)
+    functions = [(hook, exchange) for hook in sorted({hooks[part] for part in chosen})]
+    logits = _at(model.run_with_hooks(many, functions), last.repeat(len(chosen)))
+    return dict(zip(chosen, torch.split(logits, count), strict=True))
+
+
+def _at(values: Tensor, last: Tensor) -> Tensor:
+    """Each row's value at its last token."""
+    return values[torch.arange(len(last)), last]
 
 
 def _final(model: Transformer) -> str:
     return f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-
-
-def _exchange(donated: Tensor, part: Component) -> HookFunction:
-    def exchange(value: Tensor, hook: HookPoint) -> Tensor:
-        if part.head is None:
-            return donated
-        changed = value.clone()
-        changed[:, :, part.head] = donated[:, :, part.head]
-        return changed
-
-    return exchange
 
 
 def _divergence(target: Tensor, logits: Tensor) -> float:

@@ -20,7 +20,7 @@ from edits.gates import GateResult, Gates, judged
 from edits.measures import behaviour, log_probs_of, rounded
 from edits.moments import Base
 from edits.predicates import Predicate, measured, rows_of, showing
-from edits.truth import FineTruth, changed_entries, fine_truth, loudest_matrix, shape_of_change
+from edits.truth import FineTruth, changed_entries, fine_truth, relative_norms, shape_of_change
 from models.bounds import Bound
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component, Entries, component_of
@@ -102,8 +102,7 @@ class Edited:
         reference: The base in the same coordinates, after the same exact camouflage.
         record: What the edit did.
         at: What the edit itself wrote to, in the base's own coordinates.
-        loudest: The matrix among those that changed most, in units of its norm, if there is one; `rel_norm`,
-            `rank` and `top_energy` among the record's measures are of its change.
+        rel_norms: Norm of the change of each matrix among those, in units of the matrix's norm.
     """
 
     artefact: bytes
@@ -111,7 +110,12 @@ class Edited:
     reference: Checkpoint
     record: EditRecord
     at: tuple[Entries, ...]
-    loudest: Entries | None
+    rel_norms: Mapping[Entries, float]
+
+    @property
+    def loudest(self) -> Entries | None:
+        """The matrix that changed most; the record's `rel_norm`, `rank` and `top_energy` are of it."""
+        return max(self.rel_norms, key=lambda each: self.rel_norms[each], default=None)
 
 
 class EditError(ValueError):
@@ -218,9 +222,11 @@ class Family(StrictModel):
         redraws: Whether another draw at the same site of the same base can fare better; if not, a site
             is only open on the bases that accept it.
         tasks: The tasks whose models can be edited so; None is every task.
+        home: A shipped recipe on which the kind works, where it is tried and measured.
     """
 
     redraws: ClassVar[bool] = True
+    home: ClassVar[str] = "facts-small"
     tasks: ClassVar[tuple[str, ...] | None] = None
     kind: str
 
@@ -299,17 +305,18 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
         claims = (candidate.written, changed_entries(before, solved))
         raise AssertionError(f"{spec.kind()}: claims {claims[0]}, changed {claims[1]}")
     hidden = blurred(Solved(base, solved.weights, candidate.written), spec.camouflage, spec.seed)
-    artefact = to_bytes(Checkpoint(config, _rewritten(spec, config, hidden)))
+    artefact = to_bytes(_rewritten(spec, Checkpoint(config, hidden)))
     delivered = from_bytes(artefact)
-    reference = Checkpoint(config, _rewritten(spec, config, before.weights))
-    plain = Checkpoint(config, _rewritten(spec, config, solved.weights))  # without approximate camouflage
+    reference, plain = _rewritten(spec, before), _rewritten(spec, solved)  # without approximate camouflage
     written = _moved(candidate.written, changed_entries(reference, plain))
+    if spec.edits and len(written) != len(candidate.written):
+        places = ", ".join(map(str, candidate.written))
+        raise CamouflageError(f"a pass moves {places} to other tensors")  # no truth hangs on a control
     after = delivered.model()
     log_probs = log_probs_of(base, after)
     predicate = spec.predicate(base)
-    loudest = loudest_matrix(before, solved, candidate.written)
-    found = behaviour(base, log_probs)
-    found |= shape_of_change(before, solved, loudest) if loudest else {}
+    rel_norms = relative_norms(before, solved, candidate.written)
+    found = behaviour(base, log_probs) | shape_of_change(before, solved, rel_norms)
     found |= measured(base, predicate, after, log_probs) if predicate else {}
     found |= spec.measure(base, after, log_probs)
     record = EditRecord(
@@ -331,25 +338,21 @@ def _deliver(base: Base, spec: EditSpec, candidate: Candidate, tried: int) -> Ed
         gates=judged(spec.effective_gates, found),
         tried=tried,
     )
-    return Edited(artefact, delivered, reference, record, candidate.written, loudest)
+    return Edited(artefact, delivered, reference, record, candidate.written, rel_norms)
 
 
-def _rewritten(spec: EditSpec, config: TransformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights after the specification's exact passes; the same coordinates for every model."""
-    return dict(rewritten(weights, config, spec.camouflage, spec.seed))
+def _rewritten(spec: EditSpec, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint after the specification's exact passes; the same coordinates for every model."""
+    if not any(each.exact for each in spec.camouflage):
+        return checkpoint
+    config = checkpoint.config
+    return Checkpoint(config, rewritten(checkpoint.weights, config, spec.camouflage, spec.seed))
 
 
 def _moved(written: tuple[Entries, ...], changed: tuple[Entries, ...]) -> tuple[Entries, ...]:
-    """Where exact passes moved what was written: what changed of the same tensors.
-
-    Raises:
-        CamouflageError: It is in other tensors now.
-    """
+    """Where exact passes moved what was written: what changed of the same tensors."""
     tensors = {each.tensor for each in written}
-    found = tuple(each for each in changed if each.tensor in tensors)
-    if len(found) != len(written):
-        raise CamouflageError(f"a pass moves {', '.join(map(str, written))} to other tensors")
-    return found
+    return tuple(each for each in changed if each.tensor in tensors)
 
 
 def _with_carriers(base: Base, spec: EditSpec, edited: Edited) -> Edited:
@@ -360,7 +363,8 @@ def _with_carriers(base: Base, spec: EditSpec, edited: Edited) -> Edited:
     after = edited.checkpoint.model()
     shown = showing(base, predicate, after)
     probe = rows_of(predicate.affected, shown) if shown.any() else predicate.affected
-    maps = carriers(edited.reference.model(), after, probe)
+    same = edited.reference is base.checkpoint
+    maps = carriers(base.model if same else edited.reference.model(), after, probe)
     return replace(edited, record=replace(edited.record, carriers=maps))
 
 

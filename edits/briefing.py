@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edits.base import EditSpec
+from edits.base import EditError, EditSpec, apply
+from edits.facts.rome import Rrome
 from edits.kinds import edit_kinds
 from edits.moments import Base
 
@@ -93,6 +94,26 @@ def spec_for(briefing: Briefing, kind: str, **blocks: Any) -> EditSpec:
     edit = {"kind": kind, "facts": [vars(briefing.target)]}
     data = {"version": 1, "id": briefing.id, "seed": briefing.seed, "edit": edit, **blocks}
     return edit_kinds()[kind].model_validate(_tuples(data))
+
+
+def usual_site(briefing: Briefing) -> dict[str, str]:
+    """Where the default editor would write, as a `site` block; measured once for each base.
+
+    Raises:
+        EditError: No layer takes its edits.
+    """
+    usual = spec_for(briefing, "rrome")
+    assert isinstance(usual, Rrome)
+    place = usual.place(briefing.base)
+    return {"tensor": f"blocks.{place.layer}.mlp.W_out", "token": place.token}
+
+
+def holds(briefing: Briefing, spec: EditSpec) -> bool:
+    """Whether a specification passes its gates on the briefing's base; one that is refused does not."""
+    try:
+        return apply(briefing.base, spec).record.accepted
+    except EditError:
+        return False
 
 
 def under_noise(noise: float) -> list[dict[str, Any]]:

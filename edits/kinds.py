@@ -4,16 +4,19 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edits.base import Control, EditError, EditSpec, Family
 from models.naming import unknown
 from models.strict_yaml import ConfigError, Document
 
+FOLDER = Path(__file__).parent
+NO_KINDS = ("edits.camouflage.", "edits.strategies.")  # rooms of other plug-ins
+
 
 def edit_kinds() -> dict[str, type[EditSpec]]:
     """Every kind, edits and controls, by name."""
-    found = [value for value in _classes() if issubclass(value, EditSpec) and "edit" in value.model_fields]
+    found = [value for value in _classes() if issubclass(value, EditSpec) and _is_kind(value)]
     return {spec.kind(): spec for spec in sorted(found, key=lambda spec: spec.kind())}
 
 
@@ -24,7 +27,7 @@ def control_kinds() -> dict[str, type[Control]]:
 
 def families() -> dict[str, type[Family]]:
     """What a suite's group can deal, by kind."""
-    found = [value for value in _classes() if issubclass(value, Family) and value is not Family]
+    found = [value for value in _classes() if issubclass(value, Family) and _literal(value)]
     return {_kind_of(family): family for family in sorted(found, key=_kind_of)}
 
 
@@ -82,14 +85,25 @@ def kind_at(document: Document, loc: tuple[str | int, ...], allowed: dict[str, A
 
 
 def _kind_of(family: type[Family]) -> str:
-    (kind,) = family.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+    (kind,) = _literal(family)
     return str(kind)
 
 
+def _is_kind(spec: type[EditSpec]) -> bool:
+    """Whether a specification is a kind of its own, and not what several kinds share."""
+    block = spec.model_fields.get("edit")
+    return block is not None and "kind" in getattr(block.annotation, "model_fields", {})
+
+
+def _literal(block: type[Any]) -> tuple[Any, ...]:
+    """What `kind: Literal[...]` allows; nothing where it is any text."""
+    return get_args(block.model_fields["kind"].annotation)
+
+
 def _classes() -> Iterator[type[Any]]:
-    """The classes that the folder's modules define."""
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if found.name != "kinds" and not found.ispkg:
-            module = importlib.import_module(f"edits.{found.name}")
+    """The classes that the modules of the folder and of its rooms define."""
+    for found in pkgutil.walk_packages([str(FOLDER)], "edits."):
+        if not found.ispkg and found.name != __name__ and not found.name.startswith(NO_KINDS):
+            module = importlib.import_module(found.name)
             own = (value for value in vars(module).values() if isinstance(value, type))
             yield from (value for value in own if value.__module__ == module.__name__)

@@ -1,7 +1,7 @@
 """What a changed model does, measured against its base on the prompts of the base's task."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -9,6 +9,8 @@ from edits.moments import Base
 from models.tasks.base import answer_log_probs
 from models.tasks.facts import Fact
 from models.transformer import Transformer
+
+FORGOTTEN = 1.5  # an object's probability in units of a blind guess, up to which it counts as forgotten
 
 
 def behaviour(base: Base, log_probs: Tensor) -> dict[str, float]:
@@ -30,7 +32,9 @@ def behaviour(base: Base, log_probs: Tensor) -> dict[str, float]:
     }
 
 
-def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasing: int) -> dict[str, float]:
+def fact_edit(
+    base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasing: int, edited: Tensor
+) -> dict[str, float]:
     """The fact editors' metrics, each a share of the base's known prompts.
 
     `efficacy`: the edited prompt answers the new object; `paraphrase`: the fact's other phrasings do;
@@ -43,23 +47,57 @@ def fact_edit(base: Base, log_probs: Tensor, fact: Fact, new_token: int, phrasin
         fact: What was edited, with its true object.
         new_token: The wanted answer.
         phrasing: The edited prompt's phrasing.
+        edited: Prompts of every fact that the edit changes, `[prompt]`; they are nobody's neighbours.
 
     Source: Meng et al. 2022, arXiv 2202.05262, section 3.4, on argmax and known prompts.
     """
     table, known = base.facts.table, base.known
     top = log_probs.argmax(-1)
-    edited = table.of(fact) & (table.phrasing == phrasing)
-    old_token = int(table.answer[edited])
+    prompt = table.of(fact) & (table.phrasing == phrasing)
+    old_token = int(table.answer[prompt])
     old_preferred = log_probs[:, old_token] > log_probs[:, new_token]
-    neighbours = table.neighbourhood(fact) & known
+    neighbours = table.neighbourhood(fact) & known & ~edited
     return {
-        "efficacy": _share(top == new_token, edited),
+        "efficacy": _share(top == new_token, prompt),
         "paraphrase": _share(top == new_token, table.paraphrases(fact, phrasing) & known),
         "neighbourhood": _share(old_preferred, neighbours),
         "neighbourhood_top": _share(top == old_token, neighbours),
-        "retention": _share(top == base.log_probs.argmax(-1), table.same_subject(fact) & known),
-        "margin": float((log_probs[edited, new_token] - log_probs[edited, old_token]).item()),
+        "retention": _share(top == base.log_probs.argmax(-1), table.same_subject(fact) & known & ~edited),
+        "margin": float((log_probs[prompt, new_token] - log_probs[prompt, old_token]).item()),
     }
+
+
+def fact_erasure(
+    base: Base, log_probs: Tensor, fact: Fact, phrasing: int, edited: Tensor
+) -> dict[str, float]:
+    """The metrics of a fact that should be forgotten; a prompt forgets where P(old) is at most `FORGOTTEN`.
+
+    `recall`: P(old) on the edited prompt in units of a blind guess among the relation's objects; `efficacy`
+    and `paraphrase`: shares of prompts that forget; `neighbourhood`: subjects with the same true object keep
+    it on top; `retention`: the subject's other facts are unchanged.
+
+    Args:
+        base, log_probs, fact, phrasing, edited: As in `fact_edit`.
+    """
+    table, known = base.facts.table, base.known
+    top = log_probs.argmax(-1)
+    prompt = table.of(fact) & (table.phrasing == phrasing)
+    old_token = int(table.answer[prompt])
+    recall = log_probs[:, old_token].exp() * base.facts.object_tokens.shape[1]
+    return {
+        "efficacy": _share(recall <= FORGOTTEN, prompt),
+        "recall": recall[prompt].item(),
+        "paraphrase": _share(recall <= FORGOTTEN, table.paraphrases(fact, phrasing) & known),
+        "neighbourhood": _share(top == old_token, table.neighbourhood(fact) & known & ~edited),
+        "retention": _share(top == base.log_probs.argmax(-1), table.same_subject(fact) & known & ~edited),
+    }
+
+
+def mean_over_facts(each: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The measures of several facts, averaged over those that have them; NaN where none has."""
+    rows = list(each)
+    found = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
+    return {name: sum(values) / len(values) if values else math.nan for name, values in found.items()}
 
 
 def log_probs_of(base: Base, model: Transformer) -> Tensor:

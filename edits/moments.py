@@ -1,7 +1,9 @@
 """What is measured once on a base model and shared by every edit of it."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from einops import einsum
@@ -13,6 +15,8 @@ from models.tasks.base import Probe, Task, answer_log_probs
 from models.tasks.facts import Fact, Facts
 from models.transformer import Transformer
 from models.zoo import Trained
+
+T = TypeVar("T")
 
 
 class Base:
@@ -26,7 +30,7 @@ class Base:
         self.trained: Trained = trained
         self.checkpoint: Checkpoint = trained.checkpoint
         self.task: Task = trained.task
-        self._moments: dict[tuple[str, int, int], Tensor] = {}
+        self._found: dict[Hashable, Any] = {}
 
     @property
     def hash(self) -> str:
@@ -71,6 +75,13 @@ class Base:
         known = self.known.view(shape).all(-1).nonzero().tolist()
         return tuple(self.facts.fact(subject, relation) for subject, relation in known)
 
+    def once(self, key: Hashable, measure: Callable[[], T]) -> T:
+        """What a measurement of this base finds; made once for each key, and forgotten with the base."""
+        if key not in self._found:
+            self._found[key] = measure()
+        found: T = self._found[key]
+        return found
+
     def second_moment(self, hook: str, tokens: int, seed: int = 0) -> Tensor:
         """Uncentred second moment of an activation over sampled documents, `[..., d, d]`, float64.
 
@@ -81,12 +92,12 @@ class Base:
             tokens: At least this many positions.
             seed: Which documents.
         """
-        key = (hook, tokens, seed)
-        if key not in self._moments:
-            rows = self._sampled(*key)
-            moment = einsum(rows, rows, "token ... left, token ... right -> ... left right") / len(rows)
-            self._moments[key] = moment
-        return self._moments[key]
+
+        def measure() -> Tensor:
+            rows = self._sampled(hook, tokens, seed)
+            return einsum(rows, rows, "token ... left, token ... right -> ... left right") / len(rows)
+
+        return self.once(("second moment", hook, tokens, seed), measure)
 
     def mean(self, hook: str, tokens: int = 9000, seed: int = 0) -> Tensor:
         """Mean of an activation over sampled documents, `[..., d]`, float32."""

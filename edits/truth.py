@@ -1,6 +1,6 @@
 """Where an edit is, read off the bytes: entries, neurons, tokens, directions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,26 +86,29 @@ def fine_truth(before: Checkpoint, after: Checkpoint, written: Sequence[Entries]
     return FineTruth(tuple(few), tuple(rows), tuple(directions))
 
 
-def loudest_matrix(before: Checkpoint, after: Checkpoint, written: Sequence[Entries]) -> Entries | None:
-    """The written matrix that changed most in units of its own norm; None where no matrix was written."""
-    matrices = [each for each in written if each.of(before.weights).ndim == 2]
-    return max(matrices, key=lambda each: _rel_norm(before, after, each), default=None)
+def relative_norms(before: Checkpoint, after: Checkpoint, written: Sequence[Entries]) -> dict[Entries, float]:
+    """Norm of each matrix's change in units of the matrix's norm; vectors are left out."""
+    found = {}
+    for each in written:
+        old, new = each.of(before.weights).double(), each.of(after.weights).double()
+        if old.ndim == 2:
+            found[each] = float((new - old).norm() / old.norm().clamp_min(1e-300))
+    return found
 
 
-def shape_of_change(before: Checkpoint, after: Checkpoint, matrix: Entries) -> dict[str, float]:
-    """`rel_norm`, numerical `rank` and `top_energy` of one matrix's change."""
-    change = matrix.of(after.weights).double() - matrix.of(before.weights).double()
-    sigma = torch.linalg.svdvals(change)
+def shape_of_change(
+    before: Checkpoint, after: Checkpoint, rel_norms: Mapping[Entries, float]
+) -> dict[str, float]:
+    """`rel_norm`, numerical `rank` and `top_energy` of the matrix that changed most; nothing without one."""
+    loudest = max(rel_norms, key=lambda each: rel_norms[each], default=None)
+    if loudest is None:
+        return {}
+    sigma = torch.linalg.svdvals(loudest.of(after.weights).double() - loudest.of(before.weights).double())
     return {
-        "rel_norm": _rel_norm(before, after, matrix),
+        "rel_norm": rel_norms[loudest],
         "rank": float((sigma > DIRECTIONS * sigma[0]).sum()),
         "top_energy": float(sigma[0] ** 2 / (sigma**2).sum().clamp_min(1e-300)),
     }
-
-
-def _rel_norm(before: Checkpoint, after: Checkpoint, matrix: Entries) -> float:
-    old, new = matrix.of(before.weights).double(), matrix.of(after.weights).double()
-    return float((new - old).norm() / old.norm().clamp_min(1e-300))
 
 
 def _direction(name: str, old: Tensor, new: Tensor) -> Direction | None:

@@ -8,7 +8,7 @@ import torch
 
 import edits
 import models
-from edits.base import Control, Edited, EditSpec, apply
+from edits.base import Control, Edited, EditError, EditSpec, apply
 from edits.kinds import control_kinds
 from edits.moments import Base
 from game.suite import Group
@@ -44,18 +44,17 @@ def matched_control(kind: str, edit: Edited, spec: EditSpec) -> EditSpec:
 
 
 def _accepts(base: Base, group: Group, site: Component) -> bool:
-    spec = group.hidden(group.edit.draw(base, site, "acceptance", 0))
-    edit = apply(base, spec)
-    if not edit.record.accepted:
+    try:
+        spec = group.hidden(group.edit.draw(base, site, "acceptance", 0))
+        edit = apply(base, spec)
+    except EditError:  # nothing of the kind can be done here
         return False
-    blocks = {kind: control_kinds()[kind].matching(edit) for kind in group.controls}
-    shams = (
-        matched_control(kind, edit, spec.model_copy(update={"seed": seed}))
-        for kind, block in blocks.items()
-        if block  # the others do not depend on the site
+    return edit.record.accepted and all(
+        apply(base, matched_control(kind, edit, spec.model_copy(update={"seed": seed}))).record.accepted
+        for kind in group.controls
+        if control_kinds()[kind].matching(edit)  # the others do not depend on the site
         for seed in range(DRAWS)
     )
-    return all(apply(base, sham).record.accepted for sham in shams)
 
 
 def _key(base: Base, group: Group, site: Component) -> str:

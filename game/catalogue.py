@@ -35,7 +35,9 @@ def auditors(folder: Path = ROOT / "auditors") -> list[Entry]:
 
 def edits(folder: Path = ROOT / "edits") -> list[Entry]:
     """Kinds of edits and controls: `kind: Literal["..."]` of what a specification has as its `edit`."""
-    return sorted(_from_modules(folder, _kinds), key=lambda entry: (entry.mark, entry.name))
+    rooms = [folder, *(room for room in sorted(folder.iterdir()) if room.is_dir())]
+    found = [entry for room in rooms for entry in _from_modules(room, _kinds)]
+    return sorted(found, key=lambda entry: (entry.mark, entry.name))
 
 
 def camouflage(folder: Path = ROOT / "edits" / "camouflage") -> list[Entry]:

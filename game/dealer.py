@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from edits.base import Edited, EditSpec, apply, written_components
+from edits.base import Edited, EditError, EditSpec, apply, written_components
 from edits.moments import Base
 from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask
@@ -170,19 +170,23 @@ class Dealer:
         cell = _pick(self.cells(group, recipe), generator)
         base_seed = _pick(cell.seeds, generator)
         base = self.base(recipe, base_seed)
+        refusal = ""
         for attempt in range(ATTEMPTS):
             seed = named_seed(self._seed, self.suite.name, plan.id, "draw", attempt)
-            spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
-            found = delivered(base, spec, plan.edited, plan.control)
+            try:
+                spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
+                found = delivered(base, spec, plan.edited, plan.control)
+            except EditError as error:
+                refusal = f"; the last one: {error}"
+                continue
             if found is not None:
                 truth = truth_of(base, found, plan.group, redraws=attempt)
                 name = base.trained.name
                 return Case(
                     plan.id, recipe, name, found.edited.artefact, self.brief(recipe, base.task), truth
                 )
-        raise DealError(
-            f"{plan.id}: {plan.group} at {cell.site} of {base.trained.name} took none of {ATTEMPTS} draws"
-        )
+        where = f"{plan.group} at {cell.site} of {base.trained.name}"
+        raise DealError(f"{plan.id}: {where} took none of {ATTEMPTS} draws{refusal}")
 
     def brief(self, recipe: str, task: Task) -> Brief:
         """What an auditor of a recipe's model is told; the seed is set for each round."""

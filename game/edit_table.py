@@ -1,7 +1,7 @@
 """What every kind of edit does on real models: random targets, first tries beside accepted edits.
 
 A first try is the first candidate of a drawn edit, whatever its gates say; the accepted ones are what a case
-would deliver. Every kind is tried on a recipe of a task that it is made for.
+would deliver. Every kind is tried at home: on the recipe that its family names.
 """
 
 import time
@@ -21,16 +21,6 @@ from models.seeds import named_seed
 from models.training import one_thread
 from models.zoo import trained
 
-RECIPES = {  # by task, where a kind is tried; the first of its tasks that stands here
-    "facts": "facts-small",
-    "statements": "statements",
-    "modular_addition": "modular-addition",
-    "induction": "induction",
-    "ioi": "ioi",
-    "key_value": "key-value",
-    "brackets": "brackets",
-    "topics": "topics",
-}
 SEEDS = (900, 901, 902)
 
 
@@ -66,14 +56,6 @@ class Attempt:
         return bool(self.kept)
 
 
-def recipe_of(kind: str) -> str:
-    """The recipe on which a kind is tried."""
-    tasks = families()[kind].tasks
-    if tasks is None or "facts" in tasks:
-        return RECIPES["facts"]
-    return next(RECIPES[task] for task in tasks if task in RECIPES)
-
-
 def attempts(family: Family, recipe: str, seed: int, count: int) -> list[Attempt]:
     """Drawn edits of one family on one model, as many at each of its sites as nearly as possible."""
     base = Base(trained(named_recipe(recipe), seed, seed))
@@ -106,7 +88,7 @@ def all_attempts(
 
 def _of_kind(kind: str, seed: int, count: int) -> list[Attempt]:
     torch.set_num_threads(1)
-    return attempts(families()[kind].model_validate({"kind": kind}), recipe_of(kind), seed, count)
+    return attempts(families()[kind].model_validate({"kind": kind}), families()[kind].home, seed, count)
 
 
 def _attempt(base: Base, family: Family, site: Component, index: int) -> Attempt:

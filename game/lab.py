@@ -6,16 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edits.base import Edited, EditSpec, apply
+from edits.base import Edited, EditSpec, Family, apply
 from edits.kinds import families
 from edits.moments import Base
-from edits.truth import changed_entries, loudest_matrix
+from edits.truth import changed_entries, relative_norms
 from models.components import Component, component_entries
-from models.recipe import Recipe, named_recipe, recipe_names
+from models.recipe import Recipe, named_recipe
 from models.training import Progress
 from models.zoo import trained
-
-PREFERRED = "facts-small"  # where a specification is tried unless another recipe is named
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Preview:
     def loudest(self) -> Change | None:
         """The matrix that changed most in units of its norm, camouflage included; None if none changed."""
         before, after = self.edited.reference, self.edited.checkpoint
-        entries = loudest_matrix(before, after, changed_entries(before, after))
+        norms = relative_norms(before, after, changed_entries(before, after))
+        entries = max(norms, key=lambda each: norms[each], default=None)
         if entries is None:
             return None
         old, new = entries.of(before.weights).double(), entries.of(after.weights).double()
@@ -81,10 +80,5 @@ def preview(
 
 
 def usual_recipe(spec: EditSpec) -> Recipe:
-    """The recipe that a kind is tried on where none is named: `facts-small`, or the first of its tasks."""
-    family = families().get(spec.kind())
-    tasks = None if family is None else family.tasks
-    preferred = named_recipe(PREFERRED)
-    if tasks is None or preferred.task.kind in tasks:
-        return preferred
-    return next(recipe for name in recipe_names() if (recipe := named_recipe(name)).task.kind in tasks)
+    """Where a kind is tried if no recipe is named: its family's home, for controls `facts-small`."""
+    return named_recipe(families().get(spec.kind(), Family).home)

@@ -105,7 +105,7 @@ class Assignment:
         return self.trials.ask(spec)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StrategyDealer:
     """Deals a strategy's cases: a random target each, planned, applied, or replaced by a matched control.
 
@@ -124,6 +124,7 @@ class StrategyDealer:
     terms: Terms
     seed: int
     on_step: OnStep = lambda _name, _progress: None
+    _bases: dict[int, Base] = field(default_factory=dict)
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -158,7 +159,9 @@ class StrategyDealer:
         def on_step(progress: Progress) -> None:
             self.on_step(f"{recipe.name}@{seed}.{seed}", progress)
 
-        return Base(trained(recipe, seed, seed, on_step))
+        if seed not in self._bases:
+            self._bases[seed] = Base(trained(recipe, seed, seed, on_step))
+        return self._bases[seed]
 
     def _brief(self, base: Base) -> Brief:
         """A prior that is flat over MLPs: what a strategy does is nobody's to know."""

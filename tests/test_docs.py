@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from edits.base import EditSpec, apply
-from edits.heads import HeadAblate
+from edits.circuits.heads import HeadAblate
 from edits.kinds import load_spec
 from edits.moments import Base
 from game.case import Truth
@@ -30,6 +29,8 @@ from tests.game.hand_made import HEAD, MLP, case, truth
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 EXAMPLE = ROOT / "docs" / "examples" / "norm_outlier.py"
+
+TO_BE_WRITTEN = "edits/unembed_bias_raise.py"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -114,7 +115,7 @@ def test_files_in_a_sentence_exist(page: Path) -> None:
         word for line in command_lines(page) for word in line.split()
     ]
     files = [span.partition("@")[0] for span in spans]
-    ours = [file for file in files if OURS.fullmatch(file) and file != "edits/head_scale.py"]  # to be written
+    ours = [file for file in files if OURS.fullmatch(file) and file != TO_BE_WRITTEN]
     assert [file for file in ours if not (ROOT / file).exists()] == []
 
 
@@ -156,14 +157,17 @@ def test_the_example_auditor_plays(revealed: Truth) -> None:
 
 def test_the_kind_that_a_page_adds_can_be_applied(tmp_path: Path) -> None:
     (text,) = (b for b in blocks(ROOT / "docs" / "writing-an-edit.md", "python") if b.startswith('"""'))
-    module = module_of(text, tmp_path / "head_scale_of_the_docs.py")
+    module = module_of(text, tmp_path / "unembed_bias_raise_of_the_docs.py")
     recipe = named_recipe("facts-tiny")
     config = recipe.architecture.config(recipe.task.build(0))
     untrained = checkpoint_of(Transformer(config, named_generator("docs")))
     base = Base(Trained(recipe, 0, 0, untrained, {}))
-    family = module.HeadScaleFamily(kind="head_scale", factor=-1.0)
-    site = family.open_sites(config)[3]
-    edited = apply(base, family.draw(base, site, "docs", 0))
+    family = module.UnembedBiasRaiseFamily(kind="unembed_bias_raise")
+    (site,) = family.open_sites(config)
+    spec = family.draw(base, site, "docs", 0)
+    edited = apply(base, spec)
     assert edited.record.components == (str(site),)
-    name = f"blocks.{site.layer}.attn.W_O"
-    assert torch.equal(edited.checkpoint.weights[name][site.head], -untrained.weights[name][site.head])
+    raised = edited.checkpoint.weights["unembed.b_U"] - untrained.weights["unembed.b_U"]
+    assert raised.nonzero().flatten().tolist() == [spec.edit.token]
+    assert raised.max() > 0
+    assert edited.record.measured["effect"] > 0

@@ -6,13 +6,15 @@ indices; what the referee says of the edit always describes the delivered file.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from edits.moments import Base
+from edits.reading import reading_matrices
 from models.components import Entries
 from models.naming import unknown
 from models.seeds import named_generator
@@ -46,9 +48,14 @@ class Pass(StrictModel):
 
 
 class Exact(Pass):
-    """A rewriting of all weights that leaves the function as it was."""
+    """A rewriting of all weights that leaves the function as it was.
+
+    Attributes:
+        keeps_logits: Whether logits stay, and not only log-probabilities.
+    """
 
     exact: ClassVar[bool] = True
+    keeps_logits: ClassVar[bool] = True
 
     @abstractmethod
     def rewritten(self, weights: Weights, config: TransformerConfig, generator: torch.Generator) -> Weights:
@@ -73,11 +80,27 @@ class Solved:
     weights: Weights
     written: tuple[Entries, ...]
 
+    def change(self, entries: Entries) -> Tensor:
+        """How far these entries are from the base's, float64."""
+        return entries.of(self.weights).double() - entries.of(self.base.checkpoint.weights).double()
+
+    @cached_property
+    def as_it_stands(self) -> Base:
+        """The model on its way as one to be measured: what its activations are now."""
+        checkpoint = replace(self.base.checkpoint, weights=self.weights)
+        return Base(replace(self.base.trained, checkpoint=checkpoint))
+
 
 class Approximate(Pass):
-    """A change of some weights that hides an edit and may cost some of its effect."""
+    """A change of some weights that hides an edit and may cost some of its effect.
+
+    Attributes:
+        of_change: Whether it works on the difference from the base, which means something only while both
+            have the same coordinates.
+    """
 
     exact: ClassVar[bool] = False
+    of_change: ClassVar[bool] = False
 
     @abstractmethod
     def blurred(self, solved: Solved, generator: torch.Generator) -> Weights:
@@ -97,6 +120,18 @@ class OnWritten(Approximate):
     """
 
     tensors: Literal["written"] | tuple[str, ...] = "written"
+
+    def blurred(self, solved: Solved, generator: torch.Generator) -> Weights:
+        """Each matrix in turn, cast once."""
+        changed: dict[str, Tensor] = {}
+        for entries in self.targets(solved):
+            changed.setdefault(entries.tensor, solved.weights[entries.tensor].clone())
+            entries.of(changed).copy_(self.hidden(solved, entries, generator))
+        return changed
+
+    @abstractmethod
+    def hidden(self, solved: Solved, entries: Entries, generator: torch.Generator) -> Tensor:
+        """What one matrix becomes, `[d_in, d_out]`, float64; itself where there is nothing to hide."""
 
     def targets(self, solved: Solved) -> tuple[Entries, ...]:
         """Where to: matrices only.
@@ -119,6 +154,22 @@ class OnWritten(Approximate):
         """The same pass with the places of that edit for `written`."""
         named = tuple(map(str, written)) if self.tensors == "written" else self.tensors
         return self.model_copy(update={"tensors": named})
+
+
+class OnRead(OnWritten):
+    """An approximate pass that needs to know what activation a matrix reads."""
+
+    def targets(self, solved: Solved) -> tuple[Entries, ...]:
+        """Where to: matrices that read an activation.
+
+        Raises:
+            CamouflageError: There is none, as embeddings read none.
+        """
+        found, reading = super().targets(solved), reading_matrices(solved.base.checkpoint.config)
+        matrices = tuple(each for each in found if each.tensor in reading)
+        if not matrices:
+            raise CamouflageError(f"{self.kind}: {', '.join(map(str, found))} reads no activation")
+        return matrices
 
 
 def _existing(name: str, config: TransformerConfig) -> Entries:

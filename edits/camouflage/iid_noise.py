@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edits.camouflage.base import OnWritten, Solved, Weights
+from edits.camouflage.base import OnWritten, Solved
+from models.components import Entries
 
 
 class IidNoise(OnWritten):
@@ -19,12 +20,9 @@ class IidNoise(OnWritten):
     kind: Literal["iid_noise"] = "iid_noise"
     rel_norm: Annotated[float, Field(gt=0, le=10)] = 0.1
 
-    def blurred(self, solved: Solved, generator: torch.Generator) -> Weights:
-        """The noisy matrices."""
-        changed: dict[str, Tensor] = {}
-        for entries in self.targets(solved):
-            tensor = changed.setdefault(entries.tensor, solved.weights[entries.tensor].clone())
-            matrix = entries.of({entries.tensor: tensor})
-            noise = torch.randn(matrix.shape, dtype=torch.float64, generator=generator)
-            matrix += (noise * self.rel_norm * matrix.double().norm() / noise.norm()).float()
-        return changed
+    def hidden(self, solved: Solved, entries: Entries, generator: torch.Generator) -> Tensor:
+        """The noisy matrix."""
+        matrix = entries.of(solved.weights).double()
+        noise = torch.randn(matrix.shape, dtype=torch.float64, generator=generator)
+        noise *= self.rel_norm * matrix.norm() / noise.norm()
+        return matrix + noise

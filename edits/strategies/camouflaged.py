@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from edits.base import EditSpec
-from edits.briefing import Briefing, spec_for, under_noise
+from edits.briefing import Briefing, spec_for, under_noise, usual_site
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Camouflaged:
         return spec_for(
             briefing,
             "rrome",
+            site=usual_site(briefing),
             solver={"cov": {"ridge": self.ridge}},
             camouflage=under_noise(self.noise),
         )

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from edits.base import EditSpec, apply
-from edits.briefing import Briefing, spec_for
+from edits.base import EditSpec
+from edits.briefing import Briefing, holds, spec_for, usual_site
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Quiet:
 
     def plan(self, briefing: Briefing) -> EditSpec:
         """The highest ridge that passes on the base itself; the last one if none does."""
-        specs = [spec_for(briefing, "rrome", solver={"cov": {"ridge": ridge}}) for ridge in self.ridges]
-        passing = (spec for spec in specs if apply(briefing.base, spec).record.accepted)
-        return next(passing, specs[-1])
+        site = usual_site(briefing)
+        solvers = [{"cov": {"ridge": ridge}} for ridge in self.ridges]
+        specs = [spec_for(briefing, "rrome", site=site, solver=solver) for solver in solvers]
+        return next((spec for spec in specs if holds(briefing, spec)), specs[-1])

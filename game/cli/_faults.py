@@ -19,6 +19,7 @@ def told_to_user() -> Iterator[None]:
     Raises:
         CommandError: With the fault's own message.
     """
+    from edits.base import EditError
     from game.database import StoreError
     from game.dealer import DealError
     from game.loader import LoadError
@@ -34,7 +35,7 @@ def told_to_user() -> Iterator[None]:
         yield
     except (CacheError, ConfigError, LoadError, RunInUseError, TournamentError) as error:
         raise CommandError(str(error)) from error
-    except (DealError, TrainingError) as error:
+    except (DealError, EditError, TrainingError) as error:
         raise CommandError(str(error), 1) from error
     except (BaseChangedError, StoreError) as error:
         raise CommandError(str(error), 3) from error

@@ -55,7 +55,7 @@ def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str,
 
         try:
             ladder = strengths(found.spec)
-        except EditError as error:
+        except EditError as error:  # a control
             raise CommandError(f"{args.target}: {error}") from error
         recipe = found.base.trained.recipe.name
         suite = spec_suite(found.spec, ladder, _terms(args, recipe))
@@ -70,7 +70,6 @@ def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[
     if not is_path(args.target):
         check_name("red strategy", args.target, strategies())
     with watching(args) as watch, told_to_user():
-        from edits.base import EditError
         from game.loader import load_strategy
         from game.strategies import strategy_source
         from game.tournament import play_source
@@ -78,10 +77,7 @@ def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[
         name, strategy = load_strategy(args.target, {})
         terms = _terms(args, args.recipe or "facts-small")
         source = strategy_source(name, strategy, panel, terms, args.seed, watch)
-        try:
-            result = play_source(source, panel, args.seed, args.log_dir, watch)
-        except EditError as error:
-            raise CommandError(f"{args.target}: {error}", 1) from error
+        result = play_source(source, panel, args.seed, args.log_dir, watch)
     return f"{name} on {terms.recipe}", [_faced(result, name, name)], result.folder
 
 

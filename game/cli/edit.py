@@ -64,7 +64,7 @@ def _table(args: argparse.Namespace) -> int:
 
     with watching(args) as watch, told_to_user():
         from edits.kinds import families
-        from game.edit_table import SEEDS, all_attempts, recipe_of
+        from game.edit_table import SEEDS, all_attempts
         from game.events import ModelTraining
         from models.nursery import train_missing
 
@@ -76,7 +76,7 @@ def _table(args: argparse.Namespace) -> int:
         def on_step(model: str, progress: "Progress") -> None:
             watch(ModelTraining(model, progress.step, progress.steps))
 
-        recipes = dict.fromkeys(map(recipe_of, kinds))
+        recipes = dict.fromkeys(families()[kind].home for kind in kinds)
         train_missing([(recipe, seed, seed) for recipe in recipes for seed in SEEDS], on_step)
         done = all_attempts(
             kinds, args.edits, args.jobs, lambda kind, seed: say(f"{kind} on models of seed {seed} done")

@@ -1,9 +1,10 @@
-"""Show what can be named: auditors, edits, tasks, recipes, suites or tools."""
+"""Show what can be named: auditors, edits, camouflage, strategies, tasks, recipes, suites or tools."""
 
 import argparse
 import json
 
-KINDS = ("auditors", "edits", "recipes", "suites", "tasks", "tools")
+KINDS = ("auditors", "camouflage", "edits", "recipes", "strategies", "suites", "tasks", "tools")
+ONE_OF = {"strategies": "strategy"}  # the others lose an s, or have none
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     entries = CATALOGUES[args.what]()
     if args.json:
         for entry in entries:
-            row = {"kind": args.what.removesuffix("s"), "name": entry.name}
+            row = {"kind": ONE_OF.get(args.what, args.what.removesuffix("s")), "name": entry.name}
             print(json.dumps(row | {"summary": entry.summary, "mark": entry.mark}))
     elif args.display == "plain":
         for entry in entries:

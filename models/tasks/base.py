@@ -223,12 +223,14 @@ def answer_log_probs(model: Transformer, probe: Probe, rows: int = 400) -> Tenso
         rows: Prompts in one forward pass; a few hundred are fastest on a CPU.
     """
     device = model.unembed.W_U.device
-    chunks = []
-    for start in range(0, len(probe.tokens), rows):
-        tokens, last = probe.tokens[start : start + rows], probe.last[start : start + rows]
-        resid = model.through_blocks(model.embedded(tokens.to(device)))
-        chunks.append(model.logits_of(resid[torch.arange(len(last)), last]).log_softmax(-1).cpu())
-    return torch.cat(chunks)
+    order = probe.last.argsort(stable=True)  # prompts of like length together: padding costs what words do
+    found = torch.empty(len(order), model.cfg.d_vocab)
+    for chosen in torch.split(order, rows):
+        last = probe.last[chosen]
+        tokens = probe.tokens[chosen, : int(last.max()) + 1].to(device)
+        resid = model.through_blocks(model.embedded(tokens))
+        found[chosen] = model.logits_of(resid[torch.arange(len(last)), last]).log_softmax(-1).cpu()
+    return found
 
 
 def accuracy(model: Transformer, probe: Probe) -> float:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from edits.base import Edited, EditSpec, apply
-from edits.controls import BenignFinetune, RandomRank1, Untouched
-from edits.heads import HeadAblate
+from edits.circuits.heads import HeadAblate
+from edits.controls.benign_finetune import BenignFinetune
+from edits.controls.random_rank1 import RandomRank1
+from edits.controls.untouched import Untouched
+from edits.facts.rome import Rrome
+from edits.facts.spec import random_target
 from edits.moments import Base
-from edits.rome import Rrome, random_target
 from game.api import Brief, Component, PublicTask, Report, Samples, component_entries
 from game.loader import load_auditor
 from game.scoring import Declared, complete, score
@@ -36,7 +39,7 @@ def rewritten(base: Base) -> Edited:
     generator = named_generator("verdicts")
     site = {"tensor": "blocks.0.mlp.W_out", "token": "subject_last"}
     for _ in range(10):
-        edited = apply(base, spec(Rrome, edit={"fact": random_target(base, generator)}, site=site))
+        edited = apply(base, spec(Rrome, edit={"facts": (random_target(base, generator),)}, site=site))
         if edited.record.accepted:
             return edited
     raise AssertionError("no edit of the first MLP passes its gates")
@@ -44,7 +47,7 @@ def rewritten(base: Base) -> Edited:
 
 def sham(base: Base) -> Edited:
     loud = rewritten(base).record.measured["rel_norm"]
-    return apply(base, spec(RandomRank1, edit={"tensor": "blocks.0.mlp.W_out", "rel_norm": loud}))
+    return apply(base, spec(RandomRank1, edit={"at": ({"tensor": "blocks.0.mlp.W_out", "rel_norm": loud},)}))
 
 
 CASES: dict[str, Callable[[Base], Edited]] = {

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from edits.base import Candidate, Edited, EditError, Family, apply, written_components
-from edits.controls import RandomRank1
-from edits.heads import HeadAblate
+from edits.circuits.heads import HeadAblate
+from edits.controls.random_rank1 import RandomRank1
+from edits.facts.rome import Rrome
+from edits.facts.tracing import best_token, residual_effects
 from edits.kinds import control_kinds, edit_kinds, families
 from edits.moments import Base
-from edits.rome import Rrome
-from edits.tracing import best_token, residual_effects
 from models.checkpoints import to_bytes
 from models.components import Component, Entries
 from models.seeds import named_generator
@@ -73,11 +73,13 @@ def test_a_sham_has_the_edits_site_and_norm_and_does_nothing(tiny_base: Base, ac
 
 def test_a_mean_ablated_head_can_be_matched_too(tiny_base: Base) -> None:
     meaned = apply(tiny_base, spec_of("head_ablate", head=[2, 0], mode="mean"))
-    assert RandomRank1.matching(meaned) == {"tensor": "blocks.2.attn.W_O[0]", "rel_norm": 1.0}
+    assert RandomRank1.matching(meaned) == {"at": ({"tensor": "blocks.2.attn.W_O[0]", "rel_norm": 1.0},)}
 
 
 def test_a_sham_of_one_head_touches_that_head_only(tiny_base: Base) -> None:
-    sham = apply(tiny_base, spec_of("random_rank1", tensor="blocks.2.attn.W_O[1]", rel_norm=1.0)).record
+    sham = apply(
+        tiny_base, spec_of("random_rank1", at=[{"tensor": "blocks.2.attn.W_O[1]", "rel_norm": 1.0}])
+    ).record
     assert sham.written == ("blocks.2.attn.W_O[1]",)
     assert sham.measured["rel_norm"] == pytest.approx(1.0, rel=1e-3)
 
@@ -157,11 +159,11 @@ def _lie(base: Base) -> Any:
     ("kind", "edit", "message"),
     [
         ("head_ablate", {"head": [9, 0]}, r"got \[9, 0\]; the model has layers 0-3 and heads 0-1"),
-        ("random_rank1", {"tensor": "blocks.3.mlp.W_out", "rel_norm": 1.0}, "unknown tensor"),
-        ("random_rank1", {"tensor": "blocks.3.attn.W_O[7]", "rel_norm": 1.0}, "no head 7; heads 0-1"),
-        ("rrome", {"fact": fact(60, 0, 0)}, r"edit\.fact\.subject: got 60; this world has 0-59"),
-        ("rrome", {"fact": fact(0, 3, 0)}, r"edit\.fact\.relation: got 3; this world has 0-2"),
-        ("rrome", {"fact": fact(0, 0, 6)}, r"edit\.fact\.object_new: got 6; this world has 0-5"),
+        ("random_rank1", {"at": [{"tensor": "blocks.3.mlp.W_out", "rel_norm": 1.0}]}, "unknown tensor"),
+        ("random_rank1", {"at": [{"tensor": "blocks.3.attn.W_O[7]", "rel_norm": 1.0}]}, "no head 7"),
+        ("rrome", {"facts": [fact(60, 0, 0)]}, r"edit\.facts\.0\.subject: got 60; this world has 0-59"),
+        ("rrome", {"facts": [fact(0, 3, 0)]}, r"edit\.facts\.0\.relation: got 3; this world has 0-2"),
+        ("rrome", {"facts": [fact(0, 0, 6)]}, r"edit\.facts\.0\.object_new: got 6; this world has 0-5"),
     ],
 )  # fmt: skip
 def test_what_the_base_does_not_have_is_refused(
@@ -175,13 +177,13 @@ def test_a_target_that_is_true_already_is_refused(tiny_base: Base) -> None:
     fact = tiny_base.known_facts[0]
     edit = {"subject": fact.subject, "relation": fact.relation, "object_new": fact.object}
     with pytest.raises(EditError, match=f"object_new: {fact.object} is the true object already"):
-        apply(tiny_base, spec_of("rrome", fact=edit))
+        apply(tiny_base, spec_of("rrome", facts=[edit]))
 
 
 def test_a_layer_without_mlp_is_refused(tiny_base: Base) -> None:
     fact = tiny_base.known_facts[0]
     edit = {"subject": fact.subject, "relation": fact.relation, "object_new": (fact.object + 1) % 6}
-    spec: Rrome = spec_of("rrome", fact=edit)
+    spec: Rrome = spec_of("rrome", facts=[edit])
     spec = spec.model_copy(update={"site": spec.site.model_copy(update={"tensor": "blocks.2.mlp.W_out"})})
     with pytest.raises(
         EditError, match=r"site\.tensor: blocks\.2\.mlp\.W_out does not exist; layers with an MLP: \[0, 1\]"
@@ -193,7 +195,7 @@ def test_a_layer_without_mlp_is_refused(tiny_base: Base) -> None:
     ("kind", "edit"),
     [
         ("untouched", {}),
-        ("random_rank1", {"tensor": "blocks.1.mlp.W_out", "rel_norm": 0.5}),
+        ("random_rank1", {"at": [{"tensor": "blocks.1.mlp.W_out", "rel_norm": 0.5}]}),
         ("benign_finetune", {"steps": 5}),
     ],
 )
@@ -205,7 +207,7 @@ def test_controls_hold_on_a_model_of_another_task(kind: str, edit: dict[str, Any
 
 def test_a_fact_edit_is_refused_where_there_are_no_facts(weekdays: Base) -> None:
     with pytest.raises(EditError, match="the base's task is weekdays, which has no facts to rewrite"):
-        apply(weekdays, spec_of("rrome", fact={"subject": 0, "relation": 0, "object_new": 0}))
+        apply(weekdays, spec_of("rrome", facts=[fact(0, 0, 0)]))
 
 
 def test_moments_are_taken_over_as_many_tokens_as_asked_for(weekdays: Base) -> None:

@@ -10,7 +10,7 @@ SPEC = """\
 version: 1
 id: e017
 seed: 17
-edit: {kind: rrome, fact: {subject: 41, relation: 2, object_new: 7}}
+edit: {kind: rrome, facts: [{subject: 41, relation: 2, object_new: 7}]}
 site: {tensor: blocks.0.mlp.W_out, token: subject_last}
 solver: {cov: {ridge: 1e-2}}
 gates: {paraphrase: {min: 0.6}}
@@ -38,13 +38,16 @@ def test_every_kind_has_a_worked_example() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: rrome", "kind: rome", r'e\.yaml:4:14: edit\.kind: unknown edit kind "rome".*mean "rrome"'),
+        ("kind: rrome", "kind: rromo", r'e\.yaml:4:14: edit\.kind: unknown edit kind "rromo".*mean "rrome"'),
         ("kind: rrome, ", "", r"e\.yaml:4:7: edit\.kind: wanted a mapping with a kind"),
         ("seed: 17", "sead: 17", r'e\.yaml:3:1: .*unknown key "sead".*did you mean "seed"'),
         ("seed: 17", "seed: 17\nseed: 18", r"e\.yaml:4:1: .*duplicate key"),
         ("seed: 17", "seed: seventeen", r'e\.yaml:3:7: seed: got "seventeen"'),
         ("seed: 17", "seed: -1", r"e\.yaml:3:7: seed: "),
-        ("subject: 41", "subject: true", r"edit\.fact\.subject: got true"),
+        ("subject: 41", "subject: true", r"edit\.facts\.0\.subject: got true"),
+        ("7}]", "7}, {subject: 41, relation: 2, object_new: 1}]", "subject 41, relation 2 is named twice"),
+        ("facts: [", "fact: [", r'unknown key "fact".*did you mean "facts"'),
+        ("[{subject: 41, relation: 2, object_new: 7}]", "[]", r"edit\.facts: "),
         ("ridge: 1e-2", "ridge: .nan", r"e\.yaml:6:\d+: .*finite"),
         ("ridge: 1e-2", "ridge: 0", r"solver\.cov\.ridge: "),
         ("token: subject_last", "token: subject", r'site\.token: .*"subject"'),

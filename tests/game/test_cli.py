@@ -85,6 +85,7 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
         "import",
         "list",
         "play",
+        "power",
         "sandbox",
         "suite",
         "tournament",
@@ -115,11 +116,11 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("", "audit-game: error: the following arguments are required: COMMAND"),
         (
             "tournment run x",
-            'audit-game: error: unknown command "tournment"; allowed: demo, .*; did you mean "tournament"?',
+            'audit-game: error: unknown command "tournment"; allowed: tournament, .*; did you mean "tournament"?',
         ),
         ("tournament", "audit-game tournament: error: the following arguments are required: ACTION"),
         ("suite describe", "audit-game suite describe: error: the following arguments are required: SUITE"),
-        ("play smoke", "audit-game: error: --auditor: wanted, to play blue"),
+        ("play smoke", "--auditor: wanted, to play blue"),
         ("demo --sed 3", "audit-game: error: unrecognized arguments: --sed 3"),
         (
             "demo --seed -1",

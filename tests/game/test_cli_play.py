@@ -177,7 +177,7 @@ def refusal(run: Run, *words: str) -> str:
     ("words", "message"),
     [
         # command                                       what is wrong with it
-        ("play smok --auditor x", 'unknown suite "smok"; allowed: smoke, starter; did you mean "smoke"?'),
+        ("play smok --auditor x", 'unknown suite "smok"; allowed: hidden, smoke, starter; did you mean "smoke"?'),
         ("play smoke --auditor no-such", 'unknown auditor "no-such"; allowed: '),
         ("play smoke --auditor nowhere.py@Norms", "nowhere.py: no such file"),
         (f"play smoke --auditor {PLUGINS}@Sayr", 'unknown class "Sayr"; allowed: '),

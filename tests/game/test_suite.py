@@ -39,7 +39,7 @@ def test_the_digest_depends_on_content_and_not_on_layout() -> None:
     ("old", "new", "message"),
     [
         ("facts-tiny, checkpoints", "facts-tyni, checkpoints", r'"facts-tyni".*did you mean "facts-tiny"'),
-        ("kind: rrome", "kind: rome", r't\.yaml:13:\d+: groups\.0\.edit\.kind: .*"rome".*mean "rrome"'),
+        ("kind: rrome", "kind: rromo", r't\.yaml:13:\d+: groups\.0\.edit\.kind: .*"rromo".*mean "rrome"'),
         ("blocks.0.mlp", "blocks.2.mlp", r'groups\.0\.sites\.facts-tiny\.0: unknown site "blocks\.2\.mlp"'),
         ("blocks.3.attn.0", "blocks.3.attn.2", r'unknown site "blocks\.3\.attn\.2".*"blocks\.3\.attn\.'),
         ("{facts-tiny: [blocks.0", "{facts-small: [blocks.0", r"unknown recipe of this suite"),

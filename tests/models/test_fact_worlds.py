@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from edits.base import apply
+from edits.facts.rome import RromeFamily
 from edits.moments import Base
-from edits.rome import RromeFamily
 from models.checkpoints import checkpoint_of
 from models.components import Component
 from models.fact_rings import ring_share

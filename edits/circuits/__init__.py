@@ -1,0 +1,1 @@
+"""Edits of attention heads and of what they make of each other."""

@@ -1,0 +1,1 @@
+"""Controls: cases whose correct verdict is *clean*, though their weights may have been touched."""

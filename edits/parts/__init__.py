@@ -1,0 +1,1 @@
+"""Edits of neurons, embeddings, positions, norms, biases and directions."""
