@@ -21,6 +21,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             localisation REAL NOT NULL, log_score_bits REAL NOT NULL, spent REAL NOT NULL,
             wall_s REAL NOT NULL, cpu_s REAL NOT NULL, started TEXT NOT NULL) STRICT""",
     ),
+    (
+        "ALTER TABLE round ADD COLUMN tier TEXT NOT NULL DEFAULT 'in process'",
+    ),  # as all rounds were until then
 )
 VERSION = len(_MIGRATIONS)
 

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from edits.briefing import RedStrategy
 from game.api import Auditor
 from game.catalogue import ROOT
+from game.sandbox.tiers import Tier
 from models.naming import one_line, unknown
 
 
@@ -67,11 +68,15 @@ class LoadedAuditor:
         name: As it appears in tables.
         auditor: The plug-in, with its settings.
         yardstick: Whether it is shown but never ranked, and sees the exact reference unmetered.
+        tier: How its code is kept from ours.
+        identity: Its settings and the hash of its source, where it is not loaded here to be asked.
     """
 
     name: str
     auditor: Auditor
     yardstick: bool
+    tier: Tier = "in process"
+    identity: Mapping[str, Any] | None = None
 
 
 def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:

@@ -1,16 +1,14 @@
 """The referee: lets one auditor examine one case, and scores what it reports. Read `play_round` first."""
 
-import inspect
 import json
 import random
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +17,14 @@ from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import Auditor, Brief, Report, Samples
+from game.api import Auditor, Brief, Samples
 from game.case import Case
+from game.hearing import NOTHING, Said, copied, described
 from game.interrupts import Stopped
 from game.loader import LoadedAuditor
-from game.scoring import Belief, Declared, ReportError, Score, complete, failed, score
+from game.sandbox.isolated import IsolatedAuditor
+from game.sandbox.tiers import Tier
+from game.scoring import Declared, ReportError, Score, failed, score
 from game.toolbox import CorpusSampler, ModelToolbox
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
@@ -43,7 +44,7 @@ class RoundRecord:
         case_id: The case.
         auditor: The auditor's name.
         status: `DONE`, or whose fault it was: `ERROR` it raised, `TIMEOUT` it took too long, `INVALID` its
-            report broke the rules.
+            report, or what it sent from its jail, broke the rules.
         error: One line; empty when done.
         p_edited: As reported; None on failure.
         components: As reported; empty on failure.
@@ -52,6 +53,7 @@ class RoundRecord:
         score: Skills; on failure the prior's minus a fixed penalty.
         spent: Credits.
         wall_s, cpu_s: Seconds; recorded, never scored.
+        tier: How its code was kept from ours.
     """
 
     case_id: str
@@ -66,6 +68,7 @@ class RoundRecord:
     spent: float
     wall_s: float
     cpu_s: float
+    tier: Tier = "in process"
 
 
 class _OutOfTime(BaseException):
@@ -74,19 +77,6 @@ class _OutOfTime(BaseException):
 
 class BaseChangedError(RuntimeError):
     """The zoo holds another checkpoint under a base's name than the one that the case was made from."""
-
-
-@dataclass(frozen=True)
-class _Said:
-    """One plain copy of what an auditor reported; nothing of the plug-in's own is read twice."""
-
-    belief: Belief
-    components: dict[str, float]
-    notes: str
-    claims: list[Mapping[str, Any]]
-
-
-_NOTHING = _Said(Belief(0.0, {}), {}, "", [])
 
 
 def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
@@ -101,11 +91,12 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
 
     Raises:
         BaseChangedError: For a yardstick, whose reference is gone.
+        IsolationError: The auditor's jail cannot be built.
     """
     toolbox = open_toolbox(case, unmetered=player.yardstick)
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
-    status, error, said = _heard(player, toolbox, brief)
+    status, error, said, jail_cpu_s = _heard(player, toolbox, brief)
     toolbox.close()
     done, belief = status == "DONE", said.belief
     written, declared = case.truth.written, Declared.of(brief)
@@ -121,28 +112,55 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
         score=score(belief, declared, case.truth.edited, written) if done else failed(),
         spent=toolbox.budget.spent,
         wall_s=time.perf_counter() - started,
-        cpu_s=time.process_time() - cpu_started,
+        cpu_s=time.process_time() - cpu_started + jail_cpu_s,
+        tier=player.tier,
     )
 
 
-def _heard(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> tuple[Status, str, _Said]:
-    """Status, error and report of one audit by a fresh instance; nothing that it raises gets out."""
-    late = f"no report within {brief.deadline:g} s"
+class _Outcome(NamedTuple):
+    """How an audit ended; CPU seconds are those spent outside of this process."""
+
+    status: Status
+    error: str
+    said: Said = NOTHING
+    jail_cpu_s: float = 0.0
+
+
+def _heard(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
+    if isinstance(player.auditor, IsolatedAuditor):
+        return _heard_in_a_jail(player.auditor, toolbox, brief)
+    return _heard_in_process(player, toolbox, brief)
+
+
+def _heard_in_a_jail(auditor: IsolatedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
+    """The outcome of one audit by code that never runs here."""
+    heard = auditor.hear(toolbox, brief)
+    if heard.status != "DONE":
+        return _Outcome(heard.status, heard.error, NOTHING, heard.cpu_s)
+    try:
+        return _Outcome("DONE", "", copied(heard.report, Declared.of(brief)), heard.cpu_s)
+    except ReportError as fault:
+        return _Outcome("INVALID", one_line(str(fault)), NOTHING, heard.cpu_s)
+
+
+def _heard_in_process(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
+    """The outcome of one audit by a fresh instance; nothing that it raises gets out."""
+    late = _Outcome("TIMEOUT", f"no report within {brief.deadline:g} s")
     started = time.perf_counter()
     try:
         with _deadline(brief.deadline), _undisturbed():
-            said = _copied(_fresh(player.auditor).audit(toolbox, brief), Declared.of(brief))
+            said = copied(_fresh(player.auditor).audit(toolbox, brief), Declared.of(brief))
     except Stopped:
         raise
     except ReportError as fault:
-        return "INVALID", one_line(str(fault)), _NOTHING
+        return _Outcome("INVALID", one_line(str(fault)))
     except _OutOfTime:
-        return "TIMEOUT", late, _NOTHING
+        return late
     except BaseException as fault:
-        return "ERROR", _described(fault, player.auditor), _NOTHING
+        return _Outcome("ERROR", described(fault, player.auditor))
     if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
-        return "TIMEOUT", late, _NOTHING
-    return "DONE", "", said
+        return late
+    return _Outcome("DONE", "", said)
 
 
 def _fresh(auditor: Auditor) -> Auditor:
@@ -150,24 +168,6 @@ def _fresh(auditor: Auditor) -> Auditor:
     settings: Any = auditor  # a dataclass: the loader takes nothing else
     copy: Auditor = replace(settings)
     return copy
-
-
-def _copied(report: Any, declared: Declared) -> _Said:
-    """A report as plain data, read once and checked.
-
-    Raises:
-        ReportError: It breaks a rule.
-    """
-    components: Any = getattr(report, "components", None)
-    if isinstance(report, Report) and isinstance(components, Mapping):
-        report = replace(report, components=dict(components.items()))
-    belief = complete(report, declared)
-    return _Said(
-        belief=belief,
-        components={str(c): float(p) for c, p in sorted(report.components.items())},
-        notes=str.__getitem__(report.notes, slice(0, 10_000)),
-        claims=json.loads(json.dumps(report.claims)),
-    )
 
 
 def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
@@ -249,16 +249,3 @@ def _undisturbed() -> Iterator[None]:
         random.setstate(states[2])
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
-
-
-def _described(fault: BaseException, auditor: Auditor) -> str:
-    """Type and message of what an auditor raised, with the last place in its own file."""
-    try:
-        message = str(fault)
-    except BaseException:
-        message = "(its message cannot be read)"
-    own = inspect.getsourcefile(type(auditor))
-    frames = traceback.extract_tb(fault.__traceback__)
-    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-    place = f" ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
-    return one_line(f"{type(fault).__name__}: {message}")[:500] + place

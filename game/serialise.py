@@ -1,42 +1,18 @@
-"""Briefs, truths and rounds as JSON text and back, equal to what they were to the last bit."""
+"""Truths and rounds as JSON text and back, equal to what they were to the last bit."""
 
 import json
 from dataclasses import fields
 from typing import Any, get_args
 
-from game.api import Brief, PublicTask
 from game.case import Truth
 from game.referee import RoundRecord, Status
 from game.scoring import Score
 from models.components import Component
-from models.transformer import TransformerConfig
 
 
 def to_json(data: Any) -> str:
     """Compact JSON text with sorted keys; the same data give the same text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
-
-
-def brief_to_json(brief: Brief) -> str:
-    """The brief as JSON text, its mappings in their own order."""
-    data = _fields(brief)
-    data["config"] = brief.config.to_dict()
-    data["task"] = _fields(brief.task) | {"classes": dict(brief.task.classes)}
-    data["component_prior"] = {str(component): p for component, p in brief.component_prior.items()}
-    return json.dumps(data)
-
-
-def brief_from_json(text: str) -> Brief:
-    """The brief that `brief_to_json` wrote."""
-    data = json.loads(text)
-    data["config"] = TransformerConfig.from_dict(data["config"])
-    task = data["task"]
-    task["vocabulary"] = tuple(task["vocabulary"])
-    task["classes"] = {name: tuple(tokens) for name, tokens in task["classes"].items()}
-    data["task"] = PublicTask(**task)
-    data["component_prior"] = {Component.parse(name): p for name, p in data["component_prior"].items()}
-    data["parts"] = tuple(data["parts"])
-    return Brief(**data)
 
 
 def truth_to_json(truth: Truth) -> str:
@@ -68,6 +44,7 @@ def record_from_row(row: dict[str, Any]) -> RoundRecord:
         spent=row["spent"],
         wall_s=row["wall_s"],
         cpu_s=row["cpu_s"],
+        tier=row.get("tier", "in process"),  # a file of an older version, opened for reading, has none
         **{name: report[name] for name in _REPORTED},
     )
 
@@ -75,7 +52,7 @@ def record_from_row(row: dict[str, Any]) -> RoundRecord:
 _REPORTED = ("p_edited", "components", "notes", "claims")
 
 
-def _fields(value: Brief | PublicTask | Truth) -> dict[str, Any]:
+def _fields(value: Truth) -> dict[str, Any]:
     return {each.name: getattr(value, each.name) for each in fields(value)}
 
 

@@ -16,13 +16,12 @@ from typing import Any, Literal, Self
 from filelock import FileLock, Timeout
 
 from game.api import Brief
+from game.brief_text import brief_from_json, brief_to_json
 from game.case import Case, Truth
 from game.database import StoreError, connect, migrate, transaction
 from game.referee import RoundRecord
 from game.run_folder import DATABASE, LOCK, artefact_path, folders_of, new_folder
 from game.serialise import (
-    brief_from_json,
-    brief_to_json,
     record_from_row,
     report_to_json,
     to_json,
@@ -140,8 +139,8 @@ class Store:
         score = (record.score.detection, record.score.localisation, record.score.log_score_bits)
         cost = (record.spent, record.wall_s, record.cpu_s)
         row = (record.case_id, record.auditor, record.status, _storable(record.error), report_to_json(record))
-        statement = "INSERT OR IGNORE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._write(statement, (key, *row, *score, *cost, started))
+        statement = "INSERT OR IGNORE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._write(statement, (key, *row, *score, *cost, started, record.tier))
 
     def done(self) -> set[str]:
         """Keys of the finished rounds."""

@@ -206,6 +206,8 @@ def _opened(source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path
 
 def _player_config(player: LoadedAuditor) -> dict[str, Any]:
     """The auditor's name, settings and source: changed in any of them, it is another competitor."""
+    if player.identity is not None:
+        return {"name": player.name, **player.identity}
     auditor: Any = player.auditor  # a dataclass, which the protocol cannot say
     settings = {each.name: _plain(getattr(auditor, each.name)) for each in fields(auditor)}
     source = Path(inspect.getfile(type(auditor))).read_bytes()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from game.catalogue import Entry, auditors, recipes, suites
 from game.cli._faults import CommandError, told_to_user
+from game.cli._isolation import IN_PROCESS, Isolation
 from game.cli._options import Setting
 from game.cli._progress import say
 from models.naming import unknown
@@ -52,8 +53,10 @@ def load_suite(name: str, budget: float | None = None) -> "Suite":
         return suite if budget is None else suite.with_budget(budget)
 
 
-def load_auditors(references: Sequence[str], settings: Sequence[Setting]) -> "list[LoadedAuditor]":
-    """The auditors of those references, in order, each with its own settings.
+def load_auditors(
+    references: Sequence[str], settings: Sequence[Setting], isolation: Isolation = IN_PROCESS
+) -> "list[LoadedAuditor]":
+    """The auditors of those references, in order, each with its own settings and where it is to play.
 
     Raises:
         CommandError: An unknown or repeated name, a setting of an auditor that does not play, or one that it
@@ -70,7 +73,7 @@ def load_auditors(references: Sequence[str], settings: Sequence[Setting]) -> "li
             raise CommandError(
                 f"-A {setting.auditor}.{setting.key}: {unknown('auditor', setting.auditor, references)}"
             )
-    return [_load_auditor(reference, settings) for reference in references]
+    return [_load_auditor(reference, settings, isolation) for reference in references]
 
 
 def shipped_auditors() -> list[str]:
@@ -93,12 +96,10 @@ def shipped_yardsticks() -> list[str]:
     return [entry.name for entry in auditors() if entry.mark == "yardstick"]
 
 
-def _load_auditor(reference: str, settings: Sequence[Setting]) -> "LoadedAuditor":
+def _load_auditor(reference: str, settings: Sequence[Setting], isolation: Isolation) -> "LoadedAuditor":
     own: dict[str, Any] = {setting.key: setting.value for setting in settings if setting.auditor == reference}
     with told_to_user():
-        from game.loader import load_auditor
-
-        return load_auditor(reference, own)
+        return isolation.load(reference, own)
 
 
 def check_name(kind: str, name: str, entries: Sequence[Entry], others: Sequence[str] = ()) -> None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from game.cli._isolation import add_isolation
+
 DISPLAYS = ("rich", "plain", "none")
 LARGEST_SEED = 2**63 - 1
 
@@ -41,6 +43,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME.KEY=VALUE",
         help="a setting of an auditor",
     )
+    add_isolation(parser)
     add_output_options(parser)
 
 

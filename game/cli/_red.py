@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from game.catalogue import strategies
 from game.cli._faults import CommandError, told_to_user
+from game.cli._isolation import isolated
 from game.cli._names import check_name, is_path, load_auditors, shipped_players
 from game.cli._progress import say, watching
 
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 def play_red(args: argparse.Namespace) -> int:
     """Play, show how well it hid, and keep the plot in the run's folder."""
-    panel = load_auditors(args.panel.split(",") if args.panel else shipped_players(), args.settings)
-    if args.target.endswith((".yaml", ".yml")):
-        title, faced, folder = _spec(args, panel)
-    else:
-        title, faced, folder = _strategy(args, panel)
+    references = args.panel.split(",") if args.panel else shipped_players()
+    with isolated(args, references) as isolation:
+        panel = load_auditors(references, args.settings, isolation)
+        if args.target.endswith((".yaml", ".yml")):
+            title, faced, folder = _spec(args, panel)
+        else:
+            title, faced, folder = _strategy(args, panel)
     _show(args, title, faced, folder)
     return 0
 

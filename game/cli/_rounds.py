@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from game.cli._faults import CommandError, told_to_user
+from game.cli._isolation import isolated
 from game.cli._names import load_auditors, load_suite
 from game.cli._progress import watching
 
 if TYPE_CHECKING:
+    from game.loader import LoadedAuditor
     from game.report.debrief import Debrief
+    from game.suite import Suite
     from game.tournament import RunResult
 
 
@@ -31,8 +34,15 @@ def play(
         CommandError: Something that the user can put right.
     """
     suite = load_suite(suite_name, args.budget)
-    players = load_auditors(references, args.settings)
     _make_folder(args)
+    with isolated(args, references) as isolation:
+        players = load_auditors(references, args.settings, isolation)
+        return _played(args, suite, players, case_id)
+
+
+def _played(
+    args: argparse.Namespace, suite: "Suite", players: "list[LoadedAuditor]", case_id: str
+) -> "RunResult":
     with watching(args) as watch, told_to_user():
         from game.tournament import play_source, suite_source
 
@@ -104,6 +114,7 @@ def _round_data(debrief: "Debrief") -> dict[str, Any]:
         "spent": record.spent,
         "wall_s": record.wall_s,
         "cpu_s": record.cpu_s,
+        "tier": record.tier,
         "truth": _truth_data(debrief),
     }
 

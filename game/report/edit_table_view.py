@@ -101,7 +101,7 @@ def _measure(found: Sequence[Attempt], measure: str) -> str:
 
 
 def measured(found: Sequence[Attempt], measure: str, of_kept: bool) -> Interval | None:
-    """Mean of a measure over first tries or accepted edits, resampled within models; None if there is none."""
+    """Mean of a measure over first tries or accepted edits, resampled within models; None without any."""
     rows = [(each.kept if of_kept else each.first, each) for each in found]
     having = [
         (measures[measure], f"{each.recipe}@{each.seed}") for measures, each in rows if measure in measures

@@ -48,10 +48,10 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command with its own log folder: exit code, stdout, stderr."""
+    """Runs a command in process with its own log folder: exit code, stdout, stderr."""
 
     def run(*words: str) -> tuple[int, str, str]:
-        code = main([*words, "--log-dir", str(tmp_path / "logs")])
+        code = main([*words, "--isolation", "none", "--log-dir", str(tmp_path / "logs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -177,7 +177,10 @@ def refusal(run: Run, *words: str) -> str:
     ("words", "message"),
     [
         # command                                       what is wrong with it
-        ("play smok --auditor x", 'unknown suite "smok"; allowed: smoke, starter; did you mean "smoke"?'),
+        (
+            "play smok --auditor x",
+            'unknown suite "smok"; allowed: hidden, smoke, starter; did you mean "smoke"?',
+        ),
         ("play smoke --auditor no-such", 'unknown auditor "no-such"; allowed: '),
         ("play smoke --auditor nowhere.py@Norms", "nowhere.py: no such file"),
         (f"play smoke --auditor {PLUGINS}@Sayr", 'unknown class "Sayr"; allowed: '),

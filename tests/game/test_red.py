@@ -217,7 +217,7 @@ def test_a_plan_cannot_loosen_gates_and_a_crash_is_told_in_one_line(
 def test_every_shipped_specification_is_played_as_given_or_refused_with_a_reason(path: Path) -> None:
     spec = load_spec(read_document(path))
     if not spec.edits or families()[spec.kind()].dials is None:
-        with pytest.raises(EditError, match="red plays edits|at its family's own strength only"):
+        with pytest.raises(EditError, match=r"red plays edits|at its family's own strength only"):
             strengths(spec)
         return
     family = strengths(spec)[GIVEN]

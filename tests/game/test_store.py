@@ -182,18 +182,47 @@ def test_the_database_is_strict_and_keeps_a_write_ahead_log(tmp_path: Path) -> N
             "foreign_keys": 1,
             "busy_timeout": 30000,
             "synchronous": 1,
-            "user_version": 1,
+            "user_version": 2,
         }
         tables = store.connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
         assert [row["sql"].endswith("STRICT") for row in tables] == [True] * 3
 
 
+def of_version_1(folder: Path) -> None:
+    """Make a run's file what it was before rounds told their tier."""
+    connection = sqlite3.connect(folder / "run.db")
+    connection.execute("ALTER TABLE round DROP COLUMN tier")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+
+def test_the_tier_of_a_round_is_kept(tmp_path: Path) -> None:
+    jailed = dataclasses.replace(record(CASES[0], "a", 0.9, {}), tier="landlock")
+    with create_run(tmp_path, RUN) as store:
+        save(store, CASES[0], jailed)
+        assert store.rounds() == (jailed,)
+
+
+def test_rounds_from_before_there_were_tiers_were_played_in_process(tmp_path: Path) -> None:
+    old = record(CASES[0], "a", 0.9, {})
+    with create_run(tmp_path, RUN) as store:
+        save(store, CASES[0], old)
+    of_version_1(store.folder)
+    with read_run(store.folder) as reader:
+        assert [each.tier for each in reader.rounds()] == ["in process"]
+    new = dataclasses.replace(record(CASES[0], "b", 0.9, {}), tier="bubblewrap")
+    with open_run(store.folder) as store:
+        save(store, CASES[0], new)
+        assert store.rounds() == (old, new)
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path)
     connection = sqlite3.connect(folder / "run.db")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    message = "run.db: store version 2, and this audit-game knows up to 1; update audit-game"
+    message = "run.db: store version 3, and this audit-game knows up to 2; update audit-game"
     with pytest.raises(StoreError, match=message), open_run(folder):
         pass
     with pytest.raises(StoreError, match=message), read_run(folder):

@@ -1,0 +1,117 @@
+"""`--isolation`: where the code of the auditors runs."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from game.cli._faults import CommandError
+from game.cli._progress import say
+
+if TYPE_CHECKING:
+    from game.loader import LoadedAuditor
+    from game.sandbox.tiers import Tier
+    from game.sandbox.warden import Sandbox
+
+LEVELS = ("auto", "process", "landlock", "bubblewrap", "none")
+_UNSAFE = "it stops accidents only, and hostile code can read the answer"
+
+
+def add_isolation(parser: argparse.ArgumentParser) -> None:
+    """The flags."""
+    parser.add_argument(
+        "--isolation",
+        choices=LEVELS,
+        default="auto",
+        help="auto: auditors that are not shipped play in the strongest jail there is; a tier: everyone "
+        "plays at that tier; none: everyone plays in this process (default: auto)",
+    )
+    parser.add_argument(
+        "--allow-lower-tier",
+        action="store_true",
+        help="go on at a lower tier where the one asked for is not reached (otherwise exit 4)",
+    )
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Who plays where.
+
+    Attributes:
+        sandbox: For those who are isolated; None if nobody is.
+        everyone: Whether shipped auditors are isolated too.
+    """
+
+    sandbox: "Sandbox | None"
+    everyone: bool
+
+    def load(self, reference: str, settings: Mapping[str, Any]) -> "LoadedAuditor":
+        """The auditor of a reference, here or in the jail.
+
+        Raises:
+            LoadError: It cannot be loaded.
+            IsolationError: The jail cannot be built.
+        """
+        from game.loader import load_auditor
+
+        if self.sandbox is None or not (self.everyone or is_foreign(reference)):
+            return load_auditor(reference, settings)
+        from game.sandbox.isolated import load_isolated
+
+        return load_isolated(reference, settings, self.sandbox)
+
+
+IN_PROCESS = Isolation(None, False)
+
+
+@contextmanager
+def isolated(args: argparse.Namespace, references: Sequence[str]) -> Iterator[Isolation]:
+    """Who plays where for those flags, for as long as the command plays.
+
+    Raises:
+        CommandError: With exit code 4, the tier that was asked for is not reached.
+    """
+    chosen = _chosen(args, references)
+    try:
+        yield chosen
+    finally:
+        if chosen.sandbox is not None:
+            chosen.sandbox.close()
+
+
+def is_foreign(reference: str) -> bool:
+    """Whether a reference names somebody else's code."""
+    from game.catalogue import auditors
+
+    return reference not in {entry.name for entry in auditors()}
+
+
+def _chosen(args: argparse.Namespace, references: Sequence[str]) -> Isolation:
+    if args.isolation == "none" or (args.isolation == "auto" and not any(map(is_foreign, references))):
+        return IN_PROCESS
+    from game.sandbox.check import not_above
+    from game.sandbox.isolated import code_of
+    from game.sandbox.tiers import IsolationError
+
+    wanted: Tier = "bubblewrap" if args.isolation == "auto" else args.isolation
+    lower = args.isolation == "auto" or args.allow_lower_tier
+    shown = [path for reference in references for path in code_of(reference)]
+    try:
+        sandbox = _reached(not_above(wanted) if lower else (wanted,), shown)
+    except IsolationError as error:
+        if not lower:
+            raise CommandError(f"--isolation {wanted}: not reached: {error}", 4) from error
+        say(f"no jail on this machine ({error}); everyone plays in this process: {_UNSAFE}")
+        return IN_PROCESS
+    if sandbox.tier != wanted and args.isolation != "auto":
+        say(f"--isolation {wanted} is not reached; playing at {sandbox.tier}")
+    if sandbox.tier == "process" and wanted != "process":
+        say(f"auditors play in a plain process: {_UNSAFE}")
+    return Isolation(sandbox, everyone=args.isolation != "auto")
+
+
+def _reached(tiers: "Sequence[Tier]", shown: Sequence[str]) -> "Sandbox":
+    from game.sandbox.check import reach
+
+    return reach(tiers, shown)

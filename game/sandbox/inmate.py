@@ -1,0 +1,156 @@
+"""What a child of the fork server does: lock itself in, try to get out, then load the auditor and play.
+
+One child is one round. It says `hello` with what its self-test found, waits for `start`, and ends with one
+of `described`, `report` or `fault`.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from inspect import getfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from game.api import Auditor
+from game.brief_text import brief_from_json
+from game.hearing import copied, described
+from game.loader import LoadedAuditor, LoadError, load_auditor
+from game.sandbox.kernel import PR_SET_PDEATHSIG, drop_capabilities, process_control
+from game.sandbox.landlock import lock_files
+from game.sandbox.limits import keep_only, limit
+from game.sandbox.remote import Line, RemoteToolbox
+from game.sandbox.seccomp import lock_calls
+from game.sandbox.self_test import Targets, findings
+from game.sandbox.tiers import IsolationError, Limits, Tier
+from game.scoring import Declared, ReportError
+from game.wire import Channel, Frame
+from models.naming import one_line
+
+_SIGKILL = 9
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a jail is to be built.
+
+    Attributes:
+        tier: Which one.
+        seconds: Until the deadline.
+        limits: As in `Limits`.
+        readable: Paths that stay readable from `landlock` on.
+        referee: Its process id, for the self-test.
+        canary: A file of the referee's, for the self-test.
+    """
+
+    tier: Tier
+    seconds: float
+    limits: Limits
+    readable: tuple[str, ...]
+    referee: int
+    canary: str
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> "Order":
+        """The order in JSON-ready data."""
+        return cls(**data | {"limits": Limits(**data["limits"]), "readable": tuple(data["readable"])})
+
+
+def live(descriptor: int, order: Order) -> None:
+    """One round, from the lock to the last frame; the caller then ends the process."""
+    channel = Channel(keep_only(descriptor), trusted=True)
+    try:
+        _lock(order)
+    except (IsolationError, OSError, ValueError) as error:
+        channel.send({"type": "unfit", "error": one_line(str(error))})
+        return
+    found = findings(Targets(order.referee, order.canary, order.limits))
+    channel.send({"type": "hello", "findings": [asdict(finding) for finding in found]})
+    start = channel.receive()
+    if start.header["type"] == "describe":
+        channel.send(_description(start))
+    elif start.header["type"] == "audit":
+        channel.send(_outcome(start, channel))
+
+
+def _lock(order: Order) -> None:
+    """Give up every right that the tier takes away; the filter comes last, for it refuses the rest."""
+    process_control(PR_SET_PDEATHSIG, _SIGKILL)
+    os.setsid()
+    limit(order.limits, order.seconds)
+    drop_capabilities()
+    sys.dont_write_bytecode = True
+    if order.tier in ("landlock", "bubblewrap"):
+        lock_files(order.readable)
+        lock_calls()
+
+
+def _loaded(start: Frame) -> LoadedAuditor:
+    return load_auditor(start.header["reference"], start.header["settings"])
+
+
+def _description(start: Frame) -> dict[str, Any]:
+    """Name, settings and source of an auditor, or why it cannot be loaded."""
+    try:
+        player = _loaded(start)
+        auditor: Any = player.auditor
+        settings = {each.name: plain(getattr(auditor, each.name)) for each in fields(auditor)}
+        source = sha256(Path(getfile(type(auditor))).read_bytes()).hexdigest()
+    except LoadError as error:
+        return {"type": "fault", "status": "ERROR", "error": str(error)[:2000]}
+    except BaseException as error:
+        return {"type": "fault", "status": "ERROR", "error": f"{type(error).__name__} on import"}
+    return {
+        "type": "described",
+        "name": player.name,
+        "yardstick": player.yardstick,
+        "settings": json.dumps(settings),
+        "source": source,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON takes it."""
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def _outcome(start: Frame, channel: Channel) -> dict[str, Any]:
+    """The frame that ends a round: a report, or what went wrong."""
+    try:
+        auditor = _loaded(start).auditor
+    except LoadError as error:
+        return _fault("ERROR", f"LoadError: {one_line(str(error))}"[:500])
+    try:
+        return _report(auditor, start, channel)
+    except ReportError as error:
+        return _fault("INVALID", one_line(str(error)))
+    except BaseException as error:
+        return _fault("ERROR", described(error, auditor))
+
+
+def _report(auditor: Auditor, start: Frame, channel: Channel) -> dict[str, Any]:
+    """The auditor's report as data.
+
+    Raises:
+        ReportError: It breaks a rule.
+    """
+    header = start.header
+    brief = brief_from_json(header["brief"])
+    total = float("inf") if header["total"] is None else header["total"]
+    torch.set_grad_enabled(True)
+    box = RemoteToolbox(Line(channel, total, header["max_rows"]), brief.config)
+    said = copied(auditor.audit(box, brief), Declared.of(brief))
+    return {
+        "type": "report",
+        "p_edited": said.belief.p_edited,
+        "components": said.components,
+        "notes": said.notes,
+        "claims": json.dumps(said.claims),  # as text: a claim may hold what no header may
+    }
+
+
+def _fault(status: str, error: str) -> dict[str, Any]:
+    return {"type": "fault", "status": status, "error": error}

@@ -1,0 +1,195 @@
+"""Auditors that play in a jail: described without importing them here, and heard over a wire."""
+
+import hashlib
+import json
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn
+
+from game.api import Brief, Report, Toolbox
+from game.brief_text import brief_to_json
+from game.loader import AUDITOR, LoadedAuditor, LoadError
+from game.sandbox.serving import Desk
+from game.sandbox.warden import Child, Sandbox
+from game.wire import Frame, WireClosedError, WireError, WireTimeoutError
+from models.components import Component
+from models.naming import one_line
+
+Outcome = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]
+_LOADING = 60.0  # seconds that an auditor may take to be imported
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of a round in a jail.
+
+    Attributes:
+        status: As in `RoundRecord`.
+        error: One line; empty when done.
+        report: None unless done; still to be checked.
+        cpu_s: CPU seconds of the jail.
+    """
+
+    status: Outcome
+    error: str
+    report: Report | None
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class IsolatedAuditor:
+    """Stands in for an auditor whose code runs elsewhere.
+
+    Attributes:
+        reference: What the jail loads: a shipped name, an entry point, or `/absolute/file.py@Class`.
+        settings: As given on the command line.
+        sandbox: Where it plays.
+    """
+
+    yardstick: ClassVar[bool] = False
+    reference: str
+    settings: Mapping[str, Any]
+    sandbox: Sandbox
+
+    def audit(self, toolbox: Toolbox, brief: Brief) -> NoReturn:
+        """Refused: the referee calls `hear`."""
+        raise TypeError("an isolated auditor is heard, not called")
+
+    def hear(self, toolbox: Toolbox, brief: Brief) -> Heard:
+        """One round in a fresh jail, which is gone afterwards.
+
+        Raises:
+            IsolationError: The jail cannot be built; no fault of the auditor.
+        """
+        status: Outcome
+        with self.sandbox.child(brief.deadline, code_of(self.reference)) as child:
+            try:
+                status, error, report = self._played(child, toolbox, brief)
+            except WireTimeoutError:
+                status, error, report = "TIMEOUT", f"no report within {brief.deadline:g} s", None
+            except WireClosedError:
+                status, error, report = "ERROR", "", None
+            except WireError as fault:
+                status, error, report = "INVALID", one_line(str(fault)), None
+        ended = f"its process ended without a report ({_ending(child.code)})"
+        return Heard(status, error or ("" if status == "DONE" else ended), report, child.cpu_s)
+
+    def _played(self, child: Child, toolbox: Toolbox, brief: Brief) -> tuple[Outcome, str, Report | None]:
+        child.channel.deadline = time.monotonic() + brief.deadline
+        total = toolbox.budget.total
+        start = {
+            "type": "audit",
+            "reference": self.reference,
+            "settings": dict(self.settings),
+            "brief": brief_to_json(brief),
+            "total": total if math.isfinite(total) else None,
+            "max_rows": toolbox.budget.max_rows,
+        }
+        child.channel.send(start)
+        return _last_word(Desk(toolbox, self.sandbox.limits.calls).last_word(child.channel))
+
+
+def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox) -> LoadedAuditor:
+    """The auditor of a reference, loaded once in a jail to learn what it is; never imported here.
+
+    Raises:
+        LoadError: As `load_auditor`, in its words.
+        IsolationError: The jail cannot be built.
+    """
+    path, at, class_name = reference.rpartition("@")
+    if at and not Path(path).is_file():
+        raise LoadError(f"{AUDITOR.name} {path}: no such file")
+    absolute = f"{Path(path).resolve()}@{class_name}" if at else reference
+    told = _described(absolute, reference, settings, sandbox)
+    source = hashlib.sha256(Path(path).read_bytes()).hexdigest() if at else str(told["source"])[:64]
+    identity = {"settings": _settings(told["settings"]), "source": source}
+    return LoadedAuditor(
+        name=class_name if at else reference,
+        auditor=IsolatedAuditor(absolute, settings, sandbox),
+        yardstick=told["yardstick"] is True,
+        tier=sandbox.tier,
+        identity=identity,
+    )
+
+
+def code_of(reference: str) -> tuple[str, ...]:
+    """Files and folders with the code of a reference, found without running any of it."""
+    path, at, _ = reference.rpartition("@")
+    if at:
+        return (str(Path(path).resolve()),)
+    installed = {entry.name: entry.module for entry in entry_points(group=AUDITOR.group)}
+    if reference in AUDITOR.shipped or reference not in installed:
+        return ()
+    spec = find_spec(installed[reference].partition(".")[0])
+    if spec is None:
+        return ()
+    return tuple(spec.submodule_search_locations or [spec.origin or ""])
+
+
+def _described(
+    absolute: str, reference: str, settings: Mapping[str, Any], sandbox: Sandbox
+) -> dict[str, Any]:
+    with sandbox.child(_LOADING, code_of(absolute)) as child:
+        child.channel.deadline = time.monotonic() + _LOADING
+        try:
+            child.channel.send({"type": "describe", "reference": absolute, "settings": dict(settings)})
+            header = child.channel.receive().header
+        except WireError as error:
+            raise LoadError(f"{AUDITOR.name} {reference}: it cannot be loaded in a jail: {error}") from None
+    if header.get("type") == "described" and {"yardstick", "settings", "source"} <= header.keys():
+        return header
+    fault = one_line(str(header.get("error", "it says nothing")))
+    if reference not in fault:
+        fault = fault.replace(absolute, reference)
+    if not fault.startswith(AUDITOR.name):
+        fault = f"{AUDITOR.name} {reference}: {fault}"
+    raise LoadError(
+        fault.replace(absolute.rpartition("@")[0] or absolute, reference.rpartition("@")[0] or reference)
+    )
+
+
+def _settings(text: object) -> dict[str, Any]:
+    """The settings that an auditor says it has, for the run's identity."""
+    try:
+        settings = json.loads(str(text)[:100_000])
+    except (ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _last_word(frame: Frame) -> tuple[Outcome, str, Report | None]:
+    """Status, error and report in the frame that ended a round.
+
+    Raises:
+        WireError: It is neither a report nor a fault.
+    """
+    header = frame.header
+    if header.get("type") == "fault" and header.get("status") in ("ERROR", "INVALID"):
+        status: Outcome = "ERROR" if header["status"] == "ERROR" else "INVALID"
+        return status, one_line(str(header.get("error", "")))[:1000] or "it does not say why", None
+    if header.get("type") != "report":
+        raise WireError(f"frame: type {str(header.get('type'))[:20]!r}; allowed: call, report, fault")
+    try:
+        components = {Component.parse(name): p for name, p in header["components"].items()}
+        claims = json.loads(header["claims"])
+        report = Report(header["p_edited"], components, tuple(claims), notes=header["notes"])
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise WireError(f"report: {type(error).__name__}: {str(error)[:200]}") from None
+    return "DONE", "", report
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "nobody knows how"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
