@@ -19,6 +19,8 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	.venv/bin/python -m benchmarks.foundation
 	.venv/bin/python -m benchmarks.models
+	.venv/bin/python -m benchmarks.edits
+	.venv/bin/python -m benchmarks.referee
 
 interop: .venv-tl3/.installed .venv-tl4/.installed
 	.venv-tl3/bin/python -m pytest -q -rs tests/interop
