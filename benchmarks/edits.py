@@ -22,7 +22,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.figures import Figure, Missing, mean_of, print_json, show, spread_of
-from edits.base import Edited, Family, apply, tries
+from edits.apply import apply, tries
+from edits.base import Edited, Family
 from edits.camouflage.base import CamouflageError, Exact, rewritten
 from edits.camouflage.folder import passes
 from edits.kinds import families

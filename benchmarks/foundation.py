@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, mean_of, print_json, show, show_grid, spread_of
-from edits.base import EditRecord, apply
+from edits.apply import apply
+from edits.base import EditRecord
 from edits.facts.rome import RromeFamily, Solver
 from edits.facts.value import Value
 from edits.moments import Base

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edits.base import EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditSpec
 from edits.facts.rome import Rrome
 from edits.kinds import edit_kinds
 from edits.moments import Base

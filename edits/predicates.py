@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edits.gates import Gates
 from edits.moments import Base
+from models.bounds import Bound
 from models.tasks.base import Probe, answer_log_probs
 from models.transformer import Transformer
 
+SOME_ANSWERS: Gates = {"changed": Bound(min=0.01, max=0.30)}  # of edits whose scope is all prompts
 ANY = -1  # as a wanted answer: any but the base's
 
 
@@ -66,3 +69,9 @@ def rows_of(probe: Probe, mask: Tensor) -> Probe:
 def any_other(probe: Probe) -> Probe:
     """The same prompts, wanting any answer but the base's."""
     return Probe(probe.tokens, probe.last, torch.full_like(probe.answer, ANY))
+
+
+def some_answers_change(base: Base, summary: str) -> Predicate:
+    """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
+    known = any_other(rows_of(base.table, base.known))
+    return Predicate(f"some answers change: {summary}", known, torch.zeros_like(base.known))

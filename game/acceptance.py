@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 import edits
 import models
-from edits.base import Control, Edited, EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import Control, Edited, EditError, EditSpec
 from edits.kinds import control_kinds
 from edits.moments import Base
 from game.suite import Group

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from edits.base import Edited, EditError, EditSpec, apply, written_components
+from edits.apply import apply, written_components
+from edits.base import Edited, EditError, EditSpec
 from edits.moments import Base
 from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask

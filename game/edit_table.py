@@ -12,7 +12,8 @@ from multiprocessing import get_context
 
 import torch
 
-from edits.base import EditError, Family, tries
+from edits.apply import tries
+from edits.base import EditError, Family
 from edits.kinds import families
 from edits.moments import Base
 from models.components import Component

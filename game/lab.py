@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edits.base import Edited, EditSpec, Family, apply
+from edits.apply import apply
+from edits.base import Edited, EditSpec, Family
 from edits.kinds import families
 from edits.moments import Base
 from edits.truth import changed_entries, relative_norms

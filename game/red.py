@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Self
 
-from edits.base import Edited, EditError, EditSpec, Family, apply
+from edits.apply import apply
+from edits.base import Edited, EditError, EditSpec, Family
 from edits.camouflage.base import Pass
 from edits.kinds import control_kinds, families
 from edits.moments import Base

@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from edits.base import EditSpec, apply
+from edits.apply import apply
+from edits.base import EditSpec
 from edits.circuits.heads import HeadAblate
 from edits.kinds import load_spec
 from edits.moments import Base

@@ -10,8 +10,7 @@ from torch import Tensor
 from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
-from edits.predicates import Predicate, any_other, rows_of
-from models.bounds import Bound
+from edits.predicates import SOME_ANSWERS, Predicate, some_answers_change
 from models.components import Component, Entries
 from models.strict_yaml import StrictModel
 from models.transformer import TransformerConfig
@@ -19,7 +18,6 @@ from models.transformer import TransformerConfig
 Index = Annotated[int, Field(ge=0, lt=10_000)]
 Head = tuple[Index, Index]  # layer, head
 Heads = Annotated[tuple[Head, ...], Field(min_length=1, max_length=64)]
-SOME_ANSWERS: Gates = {"changed": Bound(min=0.01, max=0.30)}  # for edits whose scope is all prompts
 PARTS: dict[str, tuple[str, ...]] = {"qk": ("W_Q", "b_Q", "W_K", "b_K"), "ov": ("W_V", "b_V", "W_O")}
 
 
@@ -328,9 +326,3 @@ def require_head(base: Base, path: str, place: Head) -> None:
             f"{path}: got [{layer}, {head}]; the model has layers 0-{config.n_layers - 1} "
             f"and heads 0-{config.n_heads - 1}"
         )
-
-
-def some_answers_change(base: Base, summary: str) -> Predicate:
-    """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-    known = any_other(rows_of(base.table, base.known))
-    return Predicate(f"some answers change: {summary}", known, torch.zeros_like(base.known))

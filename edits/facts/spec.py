@@ -9,7 +9,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from edits.base import EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditSpec
 from edits.facts.sites import Place, TokenOrAuto, layers_for, spread_to
 from edits.facts.tracing import Token, best_token
 from edits.facts.value import Goal

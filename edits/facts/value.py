@@ -16,7 +16,7 @@ from models.tasks.base import joined
 from models.tasks.facts import Fact
 from models.transformer import Transformer
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Prefixes = Annotated[int, Field(ge=1, le=64)]
 KlLadder = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=8)]

@@ -13,7 +13,7 @@ from edits.moments import Base
 from edits.parts import implants
 from edits.parts.neurons import Ladder
 from edits.places import check_entries
-from edits.predicates import Predicate, any_other, rows_of
+from edits.predicates import Predicate, some_answers_change
 from models.bounds import Bound
 from models.components import Component, Entries
 from models.seeds import named_generator
@@ -64,8 +64,7 @@ class BiasSteer(EditSpec):
 
     def predicate(self, base: Base) -> Predicate:
         """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-        known = any_other(rows_of(base.table, base.known))
-        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
+        return some_answers_change(base, self.summary(base))
 
     def measure(self, base: Base, after: Transformer, log_probs: Tensor) -> dict[str, float]:
         """`gain`: by how much the word's log-probability rises, on average over the table, nats."""

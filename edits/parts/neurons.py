@@ -16,7 +16,7 @@ from edits.facts.value import Goal
 from edits.gates import Gates
 from edits.moments import Base
 from edits.parts import implants
-from edits.predicates import Predicate, any_other, rows_of
+from edits.predicates import SOME_ANSWERS, Predicate, rows_of, some_answers_change
 from models.bounds import Bound
 from models.components import Component, Entries
 from models.seeds import named_generator
@@ -49,7 +49,7 @@ class NeuronKill(EditSpec):
     a single neuron, so the neurons are tried in growing groups.
     """
 
-    floor: ClassVar[Gates] = {"changed": Bound(min=0.01, max=0.30)}
+    floor: ClassVar[Gates] = SOME_ANSWERS
     edit: NeuronKillEdit
 
     def check(self, base: Base) -> None:
@@ -81,8 +81,7 @@ class NeuronKill(EditSpec):
 
     def predicate(self, base: Base) -> Predicate:
         """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-        known = any_other(rows_of(base.table, base.known))
-        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
+        return some_answers_change(base, self.summary(base))
 
     def summary(self, base: Base) -> str:
         """Which neurons."""

@@ -10,8 +10,7 @@ from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
 from edits.parts.neurons import Index
-from edits.predicates import Predicate, any_other, rows_of
-from models.bounds import Bound
+from edits.predicates import SOME_ANSWERS, Predicate, some_answers_change
 from models.components import Component, Entries
 from models.naming import unknown
 from models.seeds import named_generator
@@ -51,7 +50,7 @@ class LnGain(EditSpec):
     Its scope is all prompts; it counts when 1-30 % of the known answers change.
     """
 
-    floor: ClassVar[Gates] = {"changed": Bound(min=0.01, max=0.30)}
+    floor: ClassVar[Gates] = SOME_ANSWERS
     edit: LnGainEdit
 
     def check(self, base: Base) -> None:
@@ -76,8 +75,7 @@ class LnGain(EditSpec):
 
     def predicate(self, base: Base) -> Predicate:
         """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-        known = any_other(rows_of(base.table, base.known))
-        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
+        return some_answers_change(base, self.summary(base))
 
     def summary(self, base: Base) -> str:
         """Which norm, and how many gains."""

@@ -9,8 +9,7 @@ from pydantic import Field
 from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
-from edits.predicates import Predicate, any_other, rows_of
-from models.bounds import Bound
+from edits.predicates import SOME_ANSWERS, Predicate, some_answers_change
 from models.components import Component, Entries
 from models.seeds import named_generator
 from models.strict_yaml import StrictModel
@@ -41,7 +40,7 @@ class PositionEdit(EditSpec):
     Its scope is all prompts; it counts when 1-30 % of the known answers change.
     """
 
-    floor: ClassVar[Gates] = {"changed": Bound(min=0.01, max=0.30)}
+    floor: ClassVar[Gates] = SOME_ANSWERS
     edit: PosEdit
 
     def check(self, base: Base) -> None:
@@ -66,8 +65,7 @@ class PositionEdit(EditSpec):
 
     def predicate(self, base: Base) -> Predicate:
         """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-        known = any_other(rows_of(base.table, base.known))
-        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
+        return some_answers_change(base, self.summary(base))
 
     def summary(self, base: Base) -> str:
         """Which positions."""

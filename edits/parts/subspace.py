@@ -13,8 +13,7 @@ from edits.moments import Base
 from edits.parts import implants
 from edits.parts.neurons import Index
 from edits.places import check_entries
-from edits.predicates import Predicate, any_other, rows_of
-from models.bounds import Bound
+from edits.predicates import SOME_ANSWERS, Predicate, some_answers_change
 from models.components import Component, Entries
 from models.seeds import named_generator
 from models.strict_yaml import StrictModel
@@ -46,7 +45,7 @@ class SubspaceErase(EditSpec):
     Its scope is all prompts; it counts when 1-30 % of the known answers change.
     """
 
-    floor: ClassVar[Gates] = {"changed": Bound(min=0.01, max=0.30)}
+    floor: ClassVar[Gates] = SOME_ANSWERS
     edit: SubspaceEraseEdit
 
     def check(self, base: Base) -> None:
@@ -83,8 +82,7 @@ class SubspaceErase(EditSpec):
 
     def predicate(self, base: Base) -> Predicate:
         """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
-        known = any_other(rows_of(base.table, base.known))
-        return Predicate(f"some answers change: {self.summary(base)}", known, torch.zeros_like(base.known))
+        return some_answers_change(base, self.summary(base))
 
     def summary(self, base: Base) -> str:
         """Where."""

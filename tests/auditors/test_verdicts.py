@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edits.base import Edited, EditSpec, apply
+from edits.apply import apply
+from edits.base import Edited, EditSpec
 from edits.circuits.heads import HeadAblate
 from edits.controls.benign_finetune import BenignFinetune
 from edits.controls.random_rank1 import RandomRank1

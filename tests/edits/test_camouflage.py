@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from edits.base import EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditSpec
 from edits.camouflage.base import (
     Approximate,
     CamouflageError,

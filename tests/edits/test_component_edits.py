@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from edits.base import EditError, EditRecord, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditRecord, EditSpec
 from edits.kinds import edit_kinds, families
 from edits.moments import Base
 from edits.parts import implants

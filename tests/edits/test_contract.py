@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from edits.base import EditSpec, Family, apply, written_components
+from edits.apply import apply, written_components
+from edits.base import EditSpec, Family
 from edits.kinds import control_kinds, edit_kinds, families
 from edits.moments import Base
 from edits.truth import changed_entries

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edits.base import Edited, EditError, EditSpec, apply, written_components
+from edits.apply import apply, written_components
+from edits.base import Edited, EditError, EditSpec
 from edits.camouflage.folder import passes
 from edits.circuits.heads import HeadAblate
 from edits.controls.edit_then_revert import EditThenRevert

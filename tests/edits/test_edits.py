@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from edits.base import Candidate, Edited, EditError, Family, apply, written_components
+from edits.apply import apply, written_components
+from edits.base import Candidate, Edited, EditError, Family
 from edits.circuits.heads import HeadAblate
 from edits.controls.random_rank1 import RandomRank1
 from edits.facts.rome import Rrome

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edits.base import Edited, EditError, apply
+from edits.apply import apply
+from edits.base import Edited, EditError
 from edits.circuits.heads import HeadAblate
 from edits.controls.noop_fact import NoopFact
 from edits.facts.alphaedit import Alphaedit

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edits.base import EditError, Family, apply
+from edits.apply import apply
+from edits.base import EditError, Family
 from edits.circuits.composition import CompositionCutFamily
 from edits.circuits.head_activity import answered_after, last_tokens, least_energy
 from edits.circuits.heads import HeadSwapFamily

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from edits.base import EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditSpec
 from edits.kinds import edit_kinds, families
 from edits.moments import Base
 from models.components import Component

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import edits
-from edits.base import EditError, EditSpec, apply
+from edits.apply import apply
+from edits.base import EditError, EditSpec
 from edits.briefing import Briefing, RedStrategy, Target, Trial, TrialsSpentError, spec_for
 from edits.kinds import edit_kinds, families, load_spec
 from edits.moments import Base

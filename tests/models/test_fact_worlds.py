@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from edits.base import apply
+from edits.apply import apply
 from edits.facts.rome import RromeFamily
 from edits.moments import Base
 from models.checkpoints import checkpoint_of
