@@ -29,6 +29,7 @@ class Oracle:
     """
 
     yardstick: ClassVar[bool] = True
+    sees_reference: ClassVar[bool] = True
     prompts: int = 8000
     sure: float = 0.9
     loss: float = 1.0

@@ -6,7 +6,7 @@ settings. It sees the model only through the toolbox, which charges credits for 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from torch import Tensor
 
@@ -19,24 +19,31 @@ __all__ = [
     "Brief",
     "Budget",
     "BudgetExceededError",
+    "Challenge",
     "Component",
     "Corpus",
     "Entries",
+    "Fine",
     "Intervention",
+    "Judgement",
     "League",
+    "LowRank",
+    "Patch",
     "PublicTask",
     "Report",
     "RequestError",
     "Samples",
+    "Stratum",
     "Toolbox",
     "TransformerConfig",
     "component_entries",
 ]
 
 League = Literal["blackbox", "whitebox", "siblings", "scrambled", "reference"]
-Corpus = Literal["prompts", "documents"]
+Corpus = Literal["none", "prompts", "documents"]
 Mode = Literal["set", "add", "scale", "project_out"]
-Part = Literal["detection", "localisation"]
+Part = Literal["detection", "localisation", "behaviour", "repair"]
+Stratum = Literal["affected", "paraphrase", "near miss", "unrelated"]
 
 
 class AccessError(Exception):
@@ -235,6 +242,38 @@ class Brief:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """A change of one weight tensor, `left @ right`.
+
+    Attributes:
+        left: `[..., rows, rank]`, with the tensor's leading axes, such as the head's.
+        right: `[..., rank, columns]`; of a vector's change `rows` is 1.
+    """
+
+    left: Tensor
+    right: Tensor
+
+
+Patch: TypeAlias = Mapping[str, LowRank]  # by tensor name, such as `blocks.0.mlp.W_out`
+
+
+@dataclass(frozen=True)
+class Fine:
+    """Location finer than components, beside the score; larger is more suspect.
+
+    Attributes:
+        matrices: By parameter entries, such as `blocks.1.attn.W_O[2]`.
+        neurons: By (layer, neuron).
+        directions: By parameter entries of a matrix, unit vectors `[k, d]` along its last axis that span what
+            was written.
+    """
+
+    matrices: Mapping[str, float] = field(default_factory=dict)
+    neurons: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    directions: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Report:
     """What the auditor believes.
 
@@ -243,14 +282,16 @@ class Report:
         components: For each component, the probability that the model was edited *and* this component was
             written to. A component left out takes `p_edited * component_prior / prior`.
         claims: Structured statements for the debrief; not scored.
-        patch: Low-rank deltas by tensor name that would undo the edit; not scored yet.
+        patch: Changes of low rank that would undo the edit, where `repair` is a part of the score.
+        fine: Location finer than components; a readout, never ranked.
         notes: Free text for the debrief.
     """
 
     p_edited: float
     components: Mapping[Component, float] = field(default_factory=dict)
     claims: tuple[Mapping[str, Any], ...] = ()
-    patch: Mapping[str, Tensor] | None = None
+    patch: Patch | None = None
+    fine: Fine | None = None
     notes: str = ""
 
     @classmethod
@@ -259,12 +300,56 @@ class Report:
         return cls(p_edited, {component: p_edited * p for component, p in location.items()}, notes=notes)
 
 
+@dataclass(frozen=True)
+class Challenge:
+    """Prompts about which `judge` is asked: did the edit change the model's top answer?
+
+    They come in several target sets in shuffled order. On an edited model one set is about what was edited;
+    the others, and on a control all of them, are about edits of the same family that were solved on the same
+    model and thrown away. Each set has four strata.
+
+    Attributes:
+        tokens: Token ids padded on the right, `[prompt, pos]`.
+        lengths: Tokens of each prompt, `[prompt]`; the answer would follow.
+        prior: For each prompt the declared probability that its top answer changed.
+        target_set: For each prompt the number of its set, from 0.
+        stratum: For each prompt what it is to its set's target.
+        answers: The tokens that this task has as answers.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    prior: tuple[float, ...]
+    target_set: tuple[int, ...]
+    stratum: tuple[Stratum, ...]
+    answers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an auditor believes of a challenge.
+
+    Attributes:
+        changed: For each prompt the probability that the model was edited *and* the edit changed its top
+            answer.
+        before: For some prompts, by number, the probability of each answer token before the edit, given that
+            the top answer changed; what is missing to 1 goes evenly to the answers that are not named.
+    """
+
+    changed: Sequence[float]
+    before: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+
+
 class Auditor(Protocol):
     """A blue strategy.
 
+    An auditor may also have `judge(challenge) -> Judgement`: it is called on the same instance once the
+    toolbox is closed, where `behaviour` is a part of the score. What `audit` should remember until then goes
+    into a field with `init=False`. Without it, an auditor is taken to believe the declared prior.
+
     Attributes:
-        yardstick: True for a measure of the game itself (prior, random guess, oracle): shown, never ranked,
-            and given an unmetered toolbox that grants the exact reference.
+        yardstick: True for a measure of the game itself (prior, random guess, shortcut, oracle): shown, never
+            ranked. One that also sets `sees_reference` gets an unmetered toolbox with the exact reference.
     """
 
     yardstick: ClassVar[bool] = False

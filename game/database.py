@@ -24,6 +24,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "ALTER TABLE round ADD COLUMN tier TEXT NOT NULL DEFAULT 'in process'",
     ),  # as all rounds were until then
+    (
+        "ALTER TABLE cases ADD COLUMN companions TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE cases ADD COLUMN challenge TEXT",
+        "ALTER TABLE round ADD COLUMN behaviour REAL",
+        "ALTER TABLE round ADD COLUMN repair REAL",
+        "ALTER TABLE round ADD COLUMN readouts TEXT NOT NULL DEFAULT '{}'",
+    ),
 )
 VERSION = len(_MIGRATIONS)
 

@@ -19,10 +19,10 @@ from edits.moments import Base
 from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask
 from game.case import Case, Truth
+from game.master import Master
 from game.suite import Group, Suite, as_data, declared_sites
 from models.components import Component, component_entries
 from models.nursery import train_missing
-from models.seeds import named_generator, named_seed
 from models.tasks.base import Task
 from models.training import Progress
 from models.transformer import TransformerConfig
@@ -64,14 +64,14 @@ class Cell:
     seeds: tuple[int, ...]
 
 
-def plan_cases(suite: Suite, seed: int) -> tuple[CasePlan, ...]:
+def plan_cases(suite: Suite, master: Master) -> tuple[CasePlan, ...]:
     """Labels and controls of every case, in an order that tells nothing about groups."""
     groups = [group for group in suite.groups for _ in range(group.count)]
-    order = torch.randperm(len(groups), generator=named_generator(seed, suite.name, "order")).tolist()
+    order = torch.randperm(len(groups), generator=master.generator(suite.name, "order")).tolist()
     plans = []
     for number, place in enumerate(order):
         case_id, group = f"case-{number:03d}", groups[place]
-        generator = named_generator(seed, suite.name, case_id, "label")
+        generator = master.generator(suite.name, case_id, "label")
         edited = float(torch.rand((), dtype=torch.float64, generator=generator)) < suite.prior
         plans.append(CasePlan(case_id, group.name, edited, _pick(group.controls, generator)))
     return tuple(plans)
@@ -82,12 +82,12 @@ class Dealer:
 
     Args:
         suite: What to deal.
-        seed: The run's seed; every draw is derived from it by name.
+        master: Every draw is derived from it by name.
         on_step: Told the checkpoint's name and where its training stands, when one must be trained.
     """
 
-    def __init__(self, suite: Suite, seed: int, on_step: OnStep = lambda _name, _progress: None) -> None:
-        self.suite, self._seed, self._on_step = suite, seed, on_step
+    def __init__(self, suite: Suite, master: Master, on_step: OnStep = lambda _name, _progress: None) -> None:
+        self.suite, self._master, self._on_step = suite, master, on_step
         self._groups = {group.name: group for group in suite.groups}
         self._recipes = suite.recipes
         self._bases: dict[tuple[str, int], Base] = {}
@@ -127,7 +127,11 @@ class Dealer:
         return tuple(seed for seed in self._seeds(recipe) if accepts(self.base(recipe, seed), group, site))
 
     def _seeds(self, recipe: str) -> tuple[int, ...]:
-        return tuple(seed for bases in self.suite.bases if bases.recipe == recipe for seed in bases.seeds)
+        """World seeds, and training seeds, of a recipe's checkpoints; drawn anew in a rated run."""
+        declared = [seed for bases in self.suite.bases if bases.recipe == recipe for seed in bases.seeds]
+        if not self._master.rated or self._recipes[recipe].imported is not None:
+            return tuple(declared)
+        return tuple(self._master.seed("base", recipe, number) % 10**9 for number in range(len(declared)))
 
     def recipe_shares(self, group: Group) -> dict[str, float]:
         """P(recipe) within a group: in proportion to the checkpoints of the recipes that it has sites in."""
@@ -165,7 +169,7 @@ class Dealer:
             TrainingError: A checkpoint does not reach its recipe's criterion.
         """
         group = self._groups[plan.group]
-        generator = named_generator(self._seed, self.suite.name, plan.id, "site")
+        generator = self._master.generator(self.suite.name, plan.id, "site")
         shares = self.recipe_shares(group)
         recipe = _pick_weighted(shares, generator)
         cell = _pick(self.cells(group, recipe), generator)
@@ -173,7 +177,7 @@ class Dealer:
         base = self.base(recipe, base_seed)
         refusal = ""
         for attempt in range(ATTEMPTS):
-            seed = named_seed(self._seed, self.suite.name, plan.id, "draw", attempt)
+            seed = self._master.seed(self.suite.name, plan.id, "draw", attempt)
             try:
                 spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
                 found = delivered(base, spec, plan.edited, plan.control)

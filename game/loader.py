@@ -67,7 +67,9 @@ class LoadedAuditor:
     Attributes:
         name: As it appears in tables.
         auditor: The plug-in, with its settings.
-        yardstick: Whether it is shown but never ranked, and sees the exact reference unmetered.
+        yardstick: Whether it is shown but never ranked.
+        sees_reference: Whether its toolbox is unmetered and grants the exact reference; it is a
+            yardstick then.
         tier: How its code is kept from ours.
         identity: Its settings and the hash of its source, where it is not loaded here to be asked.
     """
@@ -77,6 +79,7 @@ class LoadedAuditor:
     yardstick: bool
     tier: Tier = "in process"
     identity: Mapping[str, Any] | None = None
+    sees_reference: bool = False
 
 
 def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:
@@ -91,7 +94,9 @@ def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:
     """
     strategy = _strategy(AUDITOR, reference)
     auditor: Auditor = _with_settings(AUDITOR, reference, strategy, settings)
-    return LoadedAuditor(_name(reference, strategy), auditor, bool(getattr(strategy, "yardstick", False)))
+    sees_reference = bool(getattr(strategy, "sees_reference", False))
+    yardstick = sees_reference or bool(getattr(strategy, "yardstick", False))
+    return LoadedAuditor(_name(reference, strategy), auditor, yardstick, sees_reference=sees_reference)
 
 
 def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, RedStrategy]:

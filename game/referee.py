@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import Auditor, Brief, Samples
+from game.api import Auditor, Brief, Fine, Judgement, Patch, Samples
 from game.case import Case
 from game.hearing import NOTHING, Said, copied, described
 from game.interrupts import Stopped
@@ -54,6 +54,10 @@ class RoundRecord:
         spent: Credits.
         wall_s, cpu_s: Seconds; recorded, never scored.
         tier: How its code was kept from ours.
+        judgement: What it believed of the challenge; None without one, or on failure.
+        patch: What would undo the edit, as reported.
+        fine: Location finer than components, as reported.
+        readouts: Figures beside the score, by name, that are never ranked.
     """
 
     case_id: str
@@ -69,6 +73,10 @@ class RoundRecord:
     wall_s: float
     cpu_s: float
     tier: Tier = "in process"
+    judgement: Judgement | None = None
+    patch: Patch | None = None
+    fine: Fine | None = None
+    readouts: Mapping[str, float] = field(default_factory=dict)
 
 
 class _OutOfTime(BaseException):
@@ -86,14 +94,14 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
 
     Args:
         case: The dealt case.
-        player: The auditor; a yardstick gets an unmetered toolbox that grants the exact reference.
+        player: The auditor; one that sees the reference gets an unmetered toolbox that grants it.
         seed: The auditor's own randomness for this round.
 
     Raises:
-        BaseChangedError: For a yardstick, whose reference is gone.
+        BaseChangedError: For one that sees the reference, which is gone.
         IsolationError: The auditor's jail cannot be built.
     """
-    toolbox = open_toolbox(case, unmetered=player.yardstick)
+    toolbox = open_toolbox(case, unmetered=player.sees_reference)
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
     status, error, said, jail_cpu_s = _heard(player, toolbox, brief)
@@ -171,7 +179,7 @@ def _fresh(auditor: Auditor) -> Auditor:
 
 
 def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
-    """The door to a case's model, as its league grants it; for a yardstick, with the exact reference."""
+    """The door to a case's model, as its league grants it; unmetered, with the exact reference too."""
     model = from_bytes(case.artefact).model()
     if not unmetered:
         return ModelToolbox(model, league=case.brief.league, corpus=_corpus(case), total=case.brief.budget)

@@ -14,15 +14,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, get_args
 
-from game.api import Brief, Report
+from game.api import Brief, Part, Report
 from models.components import Component
 from models.naming import quoted, unknown
 
 TOLERANCE = 1e-6  # slack where components meet p_edited: a softmax in float32 sums to 1 within it
 FAILURE = 0.25  # what a failed round loses against the prior, on each part
 MAX_CLAIMS = 100_000  # characters of JSON
+PARTS = get_args(Part)
 CLIP = 0.01  # the log score sees p_edited clipped to [CLIP, 1 - CLIP]
 
 
@@ -91,22 +92,28 @@ class Score:
         detection: Skill at saying whether.
         localisation: Skill at saying where it was written.
         log_score_bits: Bits gained on the prior about whether, `p_edited` clipped; beside, never ranked.
+        behaviour: Skill at saying which answers changed; None where that is no part of the score.
+        repair: Skill at undoing the edit; None where that is no part of the score.
     """
 
     detection: float
     localisation: float
     log_score_bits: float
+    behaviour: float | None = None
+    repair: float | None = None
 
     def part(self, name: str) -> float:
         """The skill of one part.
 
         Raises:
-            ValueError: There is no such part.
+            ValueError: There is no such part, or it was not scored.
         """
-        skills = {"detection": self.detection, "localisation": self.localisation}
-        if name not in skills:
-            raise ValueError(unknown("score part", name, skills))
-        return skills[name]
+        if name not in PARTS:
+            raise ValueError(unknown("score part", name, PARTS))
+        skill: float | None = getattr(self, name)
+        if skill is None:
+            raise ValueError(f"{name}: not a part of this round's score")
+        return skill
 
     def headline(self, parts: Sequence[str]) -> float:
         """Mean skill over the parts that the suite declares.

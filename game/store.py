@@ -7,21 +7,23 @@ starts. So a driver that is killed at any moment loses no finished round.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from filelock import FileLock, Timeout
 
-from game.api import Brief
+from game.api import Brief, Challenge
 from game.brief_text import brief_from_json, brief_to_json
 from game.case import Case, Truth
 from game.database import StoreError, connect, migrate, transaction
 from game.referee import RoundRecord
 from game.run_folder import DATABASE, LOCK, artefact_path, folders_of, new_folder
 from game.serialise import (
+    challenge_from_json,
+    challenge_to_json,
     record_from_row,
     report_to_json,
     to_json,
@@ -72,12 +74,25 @@ class StoredCase:
     artefact: str
     brief: Brief
     truth: Truth
+    companions: tuple[str, ...]
+    challenge: Challenge | None
 
     @classmethod
     def of(cls, case: Case) -> Self:
         """A case without its weights."""
-        sha = hashlib.sha256(case.artefact).hexdigest()
-        return cls(case.id, case.recipe, case.base, sha, case.brief, case.truth)
+        artefact, *companions = (
+            hashlib.sha256(data).hexdigest() for data in (case.artefact, *case.companions)
+        )
+        return cls(
+            case.id,
+            case.recipe,
+            case.base,
+            artefact,
+            case.brief,
+            case.truth,
+            tuple(companions),
+            case.challenge,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,10 +121,20 @@ class Store:
             OSError: The artefact cannot be written.
         """
         stored = StoredCase.of(case)
-        write_atomically(artefact_path(self.folder, stored.artefact), case.artefact)
-        texts = (brief_to_json(case.brief), truth_to_json(case.truth))
-        row = (case.id, case.recipe, case.base, stored.artefact, *texts)
-        self._write("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?, ?, ?)", row)
+        models = zip((stored.artefact, *stored.companions), (case.artefact, *case.companions), strict=True)
+        for sha, data in models:
+            write_atomically(artefact_path(self.folder, sha), data)
+        row = {
+            "id": case.id,
+            "recipe": case.recipe,
+            "base": case.base,
+            "artefact": stored.artefact,
+            "brief": brief_to_json(case.brief),
+            "truth": truth_to_json(case.truth),
+            "companions": to_json(stored.companions),
+            "challenge": None if case.challenge is None else challenge_to_json(case.challenge),
+        }
+        self._insert("cases", row)
 
     def case(self, case_id: str) -> Case | None:
         """A dealt case as it was saved, or None if it was not dealt yet.
@@ -121,8 +146,16 @@ class Store:
         if row is None:
             return None
         stored = _stored_case(row)
-        artefact = self._artefact(stored.artefact)
-        return Case(stored.id, stored.recipe, stored.base, artefact, stored.brief, stored.truth)
+        return Case(
+            stored.id,
+            stored.recipe,
+            stored.base,
+            self._artefact(stored.artefact),
+            stored.brief,
+            stored.truth,
+            tuple(map(self._artefact, stored.companions)),
+            stored.challenge,
+        )
 
     def cases(self) -> tuple[StoredCase, ...]:
         """Every dealt case, by id."""
@@ -136,11 +169,22 @@ class Store:
             record: Its outcome.
             started: UTC, ISO 8601.
         """
-        score = (record.score.detection, record.score.localisation, record.score.log_score_bits)
-        cost = (record.spent, record.wall_s, record.cpu_s)
-        row = (record.case_id, record.auditor, record.status, _storable(record.error), report_to_json(record))
-        statement = "INSERT OR IGNORE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._write(statement, (key, *row, *score, *cost, started, record.tier))
+        row = {
+            "key": key,
+            "case_id": record.case_id,
+            "auditor": record.auditor,
+            "status": record.status,
+            "error": _storable(record.error),
+            "report": report_to_json(record),
+            **asdict(record.score),
+            "spent": record.spent,
+            "wall_s": record.wall_s,
+            "cpu_s": record.cpu_s,
+            "started": started,
+            "tier": record.tier,
+            "readouts": to_json(record.readouts),
+        }
+        self._insert("round", row)
 
     def done(self) -> set[str]:
         """Keys of the finished rounds."""
@@ -154,6 +198,11 @@ class Store:
     def finish(self) -> None:
         """Mark the run as finished: the same call then starts a new one."""
         self._write("UPDATE run SET state = ?", ("finished",))
+
+    def _insert(self, table: Literal["cases", "round"], row: Mapping[str, Any]) -> None:
+        """Add a row; one that is there already stays."""
+        columns, values = ", ".join(row), ", ".join("?" * len(row))
+        self._write(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({values})", row.values())  # noqa: S608
 
     def _write(self, statement: str, values: Iterable[Any]) -> None:
         with transaction(self.connection):
@@ -243,8 +292,14 @@ def find_unfinished(log_dir: Path, suite: str, digest: str) -> Path | None:
 
 
 def _stored_case(row: sqlite3.Row) -> StoredCase:
-    texts = {"brief": brief_from_json(row["brief"]), "truth": truth_from_json(row["truth"])}
-    return StoredCase(**dict(row) | texts)
+    read = {"companions": "[]", "challenge": None} | dict(row)  # a file of an older version has neither
+    parsed = {
+        "brief": brief_from_json(read["brief"]),
+        "truth": truth_from_json(read["truth"]),
+        "companions": tuple(json.loads(read["companions"])),
+        "challenge": None if read["challenge"] is None else challenge_from_json(read["challenge"]),
+    }
+    return StoredCase(**read | parsed)
 
 
 def _storable(text: str) -> str:

@@ -23,6 +23,7 @@ from game.case import Case
 from game.dealer import ATTEMPTS, Dealer, DealError, OnStep, delivered, plan_cases, public_part, truth_of
 from game.events import ModelTraining
 from game.loader import LoadedAuditor
+from game.master import Master
 from game.red import GIVEN, PARTS, Terms, family_of, playable, spec_suite
 from game.referee import play_round
 from game.suite import as_data
@@ -74,7 +75,8 @@ class Panel:
         if not sites:
             raise EditError(f"trial: {spec.kind()} of this strength passes its gates nowhere")
         suite = spec_suite(spec, {GIVEN: family}, {GIVEN: sites}, terms)
-        dealer, plans = Dealer(suite, seed), plan_cases(suite, seed)
+        master = Master.of_seed(seed)
+        dealer, plans = Dealer(suite, master), plan_cases(suite, master)
         skills: dict[str, list[float]] = {player.name: [] for player in self.players}
         for case in map(dealer.deal, plans):
             for player in self.players:

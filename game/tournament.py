@@ -23,6 +23,7 @@ from game.events import CaseAwaited, Event, ModelTraining, RoundEnded, RoundStar
 from game.interrupts import Interrupts
 from game.leaderboard import Leaderboard, leaderboard
 from game.loader import LoadedAuditor
+from game.master import Master
 from game.referee import RoundRecord, play_round
 from game.serialise import to_json
 from game.store import RunInfo, Store, StoredCase, create_run, find_unfinished, open_run, round_key
@@ -90,8 +91,9 @@ def suite_source(suite: Suite, seed: int, on_event: OnEvent = quiet) -> Source:
     def on_step(model: str, progress: Progress) -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
-    plans = {plan.id: plan for plan in plan_cases(suite, seed)}
-    dealer = Dealer(suite, seed, on_step)
+    master = Master.of_seed(seed)
+    plans = {plan.id: plan for plan in plan_cases(suite, master)}
+    dealer = Dealer(suite, master, on_step)
     return Source(
         suite.name,
         suite.league,
@@ -209,7 +211,7 @@ def _player_config(player: LoadedAuditor) -> dict[str, Any]:
     if player.identity is not None:
         return {"name": player.name, **player.identity}
     auditor: Any = player.auditor  # a dataclass, which the protocol cannot say
-    settings = {each.name: _plain(getattr(auditor, each.name)) for each in fields(auditor)}
+    settings = {each.name: _plain(getattr(auditor, each.name)) for each in fields(auditor) if each.init}
     source = Path(inspect.getfile(type(auditor))).read_bytes()
     return {"name": player.name, "settings": settings, "source": hashlib.sha256(source).hexdigest()}
 

@@ -31,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
         from game.dealer import Dealer
         from game.description import describe
         from game.events import ModelTraining
+        from game.master import Master
 
         def on_step(model: str, progress: "Progress") -> None:
             watch(ModelTraining(model, progress.step, progress.steps))
 
-        description = describe(Dealer(suite, 0, on_step))
+        description = describe(Dealer(suite, Master.of_seed(0), on_step))
     _print(args, suite, description)
     return 0
 

@@ -97,7 +97,7 @@ def _description(start: Frame) -> dict[str, Any]:
     try:
         player = _loaded(start)
         auditor: Any = player.auditor
-        settings = {each.name: plain(getattr(auditor, each.name)) for each in fields(auditor)}
+        settings = {each.name: plain(getattr(auditor, each.name)) for each in fields(auditor) if each.init}
         source = sha256(Path(getfile(type(auditor))).read_bytes()).hexdigest()
     except LoadError as error:
         return {"type": "fault", "status": "ERROR", "error": str(error)[:2000]}
@@ -107,6 +107,7 @@ def _description(start: Frame) -> dict[str, Any]:
         "type": "described",
         "name": player.name,
         "yardstick": player.yardstick,
+        "sees_reference": player.sees_reference,
         "settings": json.dumps(settings),
         "source": source,
     }

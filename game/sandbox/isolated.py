@@ -112,7 +112,8 @@ def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox)
     return LoadedAuditor(
         name=class_name if at else reference,
         auditor=IsolatedAuditor(absolute, settings, sandbox),
-        yardstick=told["yardstick"] is True,
+        yardstick=told["yardstick"] is True or told["sees_reference"] is True,
+        sees_reference=told["sees_reference"] is True,
         tier=sandbox.tier,
         identity=identity,
     )
@@ -142,7 +143,8 @@ def _described(
             header = child.channel.receive().header
         except WireError as error:
             raise LoadError(f"{AUDITOR.name} {reference}: it cannot be loaded in a jail: {error}") from None
-    if header.get("type") == "described" and {"yardstick", "settings", "source"} <= header.keys():
+    told = {"yardstick", "sees_reference", "settings", "source"}
+    if header.get("type") == "described" and told <= header.keys():
         return header
     fault = one_line(str(header.get("error", "it says nothing")))
     if reference not in fault:

@@ -5,6 +5,7 @@ import pytest
 from game.case import Case
 from game.dealer import CasePlan, Dealer
 from game.loader import load_auditor
+from game.master import Master
 from game.referee import play_round
 from game.suite import Suite, suite_of
 from models.components import Component
@@ -25,7 +26,7 @@ def suite() -> Suite:
 
 @pytest.fixture(scope="module")
 def dealer(tiny: Trained) -> Dealer:
-    return Dealer(suite(), 5)
+    return Dealer(suite(), Master.of_seed(5))
 
 
 def dealt(dealer: Dealer, edited: bool, control: str = "untouched") -> Case:

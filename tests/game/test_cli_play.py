@@ -248,7 +248,7 @@ def test_the_demo_plays_all_shipped_auditors_and_shows_who_found_what(
     toy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("game.cli.demo.SUITE", str(toy))
-    _, out, _ = run("demo", "--seed", "2")
+    _, out, _ = run("demo", "--seed", "0")
     for entry in catalogue.auditors():
         assert f" {entry.name} " in out
     assert " truth " in out

@@ -10,6 +10,7 @@ from game.case import Case
 from game.dealer import CasePlan, Dealer, DealError, entropy_bits, plan_cases
 from game.description import describe
 from game.loader import load_auditor
+from game.master import Master
 from game.referee import play_round
 from game.scoring import Declared
 from game.suite import suite_of
@@ -19,15 +20,17 @@ from models.strict_yaml import parse_document
 from models.zoo import Trained
 from tests.tiny_suite import TINY_SUITE, tiny_suite
 
+MASTER = Master.of_seed(5)
+
 
 @pytest.fixture(scope="module")
 def dealer(tiny: Trained) -> Dealer:
-    return Dealer(tiny_suite(), 5)
+    return Dealer(tiny_suite(), MASTER)
 
 
 @pytest.fixture(scope="module")
 def cases(dealer: Dealer) -> list[Case]:
-    return [dealer.deal(plan) for plan in plan_cases(dealer.suite, 5)]
+    return [dealer.deal(plan) for plan in plan_cases(dealer.suite, MASTER)]
 
 
 def plan_of(group: str, edited: bool, control: str = "untouched", number: int = 0) -> CasePlan:
@@ -36,15 +39,17 @@ def plan_of(group: str, edited: bool, control: str = "untouched", number: int = 
 
 def test_a_plan_is_a_function_of_suite_and_seed() -> None:
     suite = tiny_suite()
-    assert plan_cases(suite, 1) == plan_cases(suite, 1)
-    assert plan_cases(suite, 1) != plan_cases(suite, 2)
-    assert [plan.id for plan in plan_cases(suite, 1)] == [f"case-{number:03d}" for number in range(10)]
-    assert sum(plan.group == "facts" for plan in plan_cases(suite, 1)) == 6
+    assert plan_cases(suite, Master.of_seed(1)) == plan_cases(suite, Master.of_seed(1))
+    assert plan_cases(suite, Master.of_seed(1)) != plan_cases(suite, Master.of_seed(2))
+    assert [plan.id for plan in plan_cases(suite, Master.of_seed(1))] == [
+        f"case-{number:03d}" for number in range(10)
+    ]
+    assert sum(plan.group == "facts" for plan in plan_cases(suite, Master.of_seed(1))) == 6
 
 
 def test_labels_follow_the_prior_and_controls_are_spread() -> None:
     suite = tiny_suite()
-    plans = [plan for seed in range(200) for plan in plan_cases(suite, seed)]
+    plans = [plan for seed in range(200) for plan in plan_cases(suite, Master.of_seed(seed))]
     edited = sum(plan.edited for plan in plans) / len(plans)
     assert 0.46 < edited < 0.54
     of_facts = [plan.control for plan in plans if plan.group == "facts"]
@@ -53,18 +58,18 @@ def test_labels_follow_the_prior_and_controls_are_spread() -> None:
 
 def test_order_says_nothing_about_groups() -> None:
     suite = tiny_suite()
-    first = [plan_cases(suite, seed)[0].group for seed in range(200)]
+    first = [plan_cases(suite, Master.of_seed(seed))[0].group for seed in range(200)]
     assert 0.5 < first.count("facts") / 200 < 0.7
 
 
 def test_a_case_is_the_same_in_whatever_order_it_is_dealt(dealer: Dealer, cases: list[Case]) -> None:
-    again = Dealer(tiny_suite(), 5)
-    for plan, case in list(zip(plan_cases(tiny_suite(), 5), cases, strict=True))[::-4]:
+    again = Dealer(tiny_suite(), MASTER)
+    for plan, case in list(zip(plan_cases(tiny_suite(), MASTER), cases, strict=True))[::-4]:
         assert again.deal(plan) == case
 
 
 def test_cases_keep_what_their_plan_says(cases: list[Case]) -> None:
-    for plan, case in zip(plan_cases(tiny_suite(), 5), cases, strict=True):
+    for plan, case in zip(plan_cases(tiny_suite(), MASTER), cases, strict=True):
         assert (case.id, case.truth.group, case.truth.edited) == (plan.id, plan.group, plan.edited)
         family = "rrome" if plan.group == "facts" else "head_ablate"
         assert case.truth.kind == (family if plan.edited else plan.control)
@@ -139,7 +144,7 @@ def test_a_site_that_no_checkpoint_accepts_is_closed(dealer: Dealer) -> None:
         '["blocks.0.attn.*", "blocks.1.attn.*", "blocks.2.attn.*", blocks.3.attn.0]',
         str([str(site) for site in sorted(set(_heads()) - cells)][:1]).replace("'", ""),
     )
-    closed = Dealer(suite_of(parse_document(narrow, "narrow.yaml")), 0)
+    closed = Dealer(suite_of(parse_document(narrow, "narrow.yaml")), Master.of_seed(0))
     with pytest.raises(DealError, match="group heads has no open site in facts-tiny"):
         closed.cells(closed.suite.groups[1], "facts-tiny")
 
@@ -153,7 +158,7 @@ def test_a_damaged_note_on_acceptance_is_measured_again(own_cache: Path, dealer:
     before = dealer.cells(group, "facts-tiny")
     for note in (own_cache / "acceptance").glob("*.json"):
         note.write_text("nonsense")
-    assert Dealer(tiny_suite(), 9).cells(group, "facts-tiny") == before
+    assert Dealer(tiny_suite(), Master.of_seed(9)).cells(group, "facts-tiny") == before
 
 
 def test_the_description_counts_bits(dealer: Dealer) -> None:

@@ -16,6 +16,7 @@ from edits.moments import Base
 from game.catalogue import strategies
 from game.dealer import Dealer, plan_cases
 from game.loader import LoadError, load_auditor, load_strategy
+from game.master import Master
 from game.red import (
     GIVEN,
     PARTS,
@@ -33,6 +34,8 @@ from models.bounds import Bound
 from models.components import Component
 from models.strict_yaml import read_document
 from models.zoo import Trained
+
+MASTER = Master.of_seed(1)
 
 TERMS = Terms(recipe="facts-tiny", checkpoints=1, first=0, trial_first=0, cases=4, trial_cases=2, trials=2)
 STRATEGIES = [entry.name for entry in strategies()]
@@ -120,7 +123,7 @@ def test_a_specification_stands_for_its_strength_wherever_it_can_be_written(brie
     assert group.sites == {"facts-tiny": ("blocks.0.mlp", "blocks.1.mlp")}
     assert group.edit.solver.cov.ridge == 0.5  # type: ignore[attr-defined]
     assert [each.kind for each in group.camouflage] == ["head_permute"]
-    cases = [Dealer(suite, 1).deal(plan) for plan in plan_cases(suite, 1)]
+    cases = [Dealer(suite, MASTER).deal(plan) for plan in plan_cases(suite, MASTER)]
     assert {case.truth.kind for case in cases} <= {"rrome", "untouched", "random_rank1"}
 
 

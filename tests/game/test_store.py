@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from game.case import Case
-from game.database import StoreError
+from game.database import VERSION, StoreError
 from game.referee import RoundRecord
 from game.run_folder import artefact_path
 from game.scoring import Score
@@ -182,7 +182,7 @@ def test_the_database_is_strict_and_keeps_a_write_ahead_log(tmp_path: Path) -> N
             "foreign_keys": 1,
             "busy_timeout": 30000,
             "synchronous": 1,
-            "user_version": 2,
+            "user_version": VERSION,
         }
         tables = store.connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
         assert [row["sql"].endswith("STRICT") for row in tables] == [True] * 3
@@ -191,7 +191,9 @@ def test_the_database_is_strict_and_keeps_a_write_ahead_log(tmp_path: Path) -> N
 def of_version_1(folder: Path) -> None:
     """Make a run's file what it was before rounds told their tier."""
     connection = sqlite3.connect(folder / "run.db")
-    connection.execute("ALTER TABLE round DROP COLUMN tier")
+    later = ["round DROP COLUMN " + name for name in ("tier", "behaviour", "repair", "readouts")]
+    for change in (*later, "cases DROP COLUMN companions", "cases DROP COLUMN challenge"):
+        connection.execute(f"ALTER TABLE {change}")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
     connection.close()
@@ -220,9 +222,9 @@ def test_rounds_from_before_there_were_tiers_were_played_in_process(tmp_path: Pa
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path)
     connection = sqlite3.connect(folder / "run.db")
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
-    message = "run.db: store version 3, and this audit-game knows up to 2; update audit-game"
+    message = f"run.db: store version {VERSION + 1}, and this audit-game knows up to {VERSION}; update"
     with pytest.raises(StoreError, match=message), open_run(folder):
         pass
     with pytest.raises(StoreError, match=message), read_run(folder):
