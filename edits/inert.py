@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from edits.moments import Base
+from edits.moments import Base, weakest
 from edits.reading import second_moment
 from models.components import Entries
 
@@ -21,16 +21,8 @@ def inert_change(
         generator: Draws the directions.
     """
     matrix = entries.of(base.checkpoint.weights).double()
-    tail = _tail(second_moment(base, entries), tail_mass)
+    tail = weakest(second_moment(base, entries), tail_mass)
     read = tail @ torch.randn(tail.shape[1], dtype=torch.float64, generator=generator)
     write = torch.randn(matrix.shape[1], dtype=torch.float64, generator=generator)
     change = torch.outer(read / read.norm(), write / write.norm()) * (rel_norm * matrix.norm())
     return change, tail.shape[1]
-
-
-def _tail(moment: Tensor, mass: float) -> Tensor:
-    """The weakest eigenvectors that together hold at most `mass` of the energy, at least one, `[d, tail]`."""
-    vectors: Tensor
-    values, vectors = torch.linalg.eigh(moment)  # ascending
-    share = values.clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
-    return vectors[:, : max(1, int((share <= mass).sum()))]

@@ -131,6 +131,14 @@ def conditioning(moment: Tensor) -> Spectrum:
     return Spectrum(float((values[-1] / smallest).log10()), float(values.sum() ** 2 / (values**2).sum()))
 
 
+def weakest(moment: Tensor, mass: float) -> Tensor:
+    """The eigenvectors of least energy that together hold at most `mass` of it, at least one, `[d, some]`."""
+    vectors: Tensor
+    values, vectors = torch.linalg.eigh(moment)  # ascending
+    share = values.clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
+    return vectors[:, : max(1, int((share <= mass).sum()))]
+
+
 def dual(vector: Tensor, moment: Tensor, ridge: float) -> Tensor:
     """The vector that reads 1 on `vector` and least energy elsewhere, `C_eps^-1 a / (a . C_eps^-1 a)`.
 

@@ -10,6 +10,7 @@ from edits.facts.batches import BatchSolver, BatchSpec
 from edits.facts.family import FactFamily
 from edits.facts.memory import Writing, live
 from edits.facts.spec import FactSpec, RewrittenFacts
+from edits.moments import weakest
 
 
 class AlphaeditEdit(RewrittenFacts):
@@ -41,7 +42,7 @@ class Alphaedit(BatchSpec):
 
     def update(self, writing: Writing) -> Tensor:
         """`(P (K^T K + E^T E) + L2 I)^-1 P K^T R`, P the projection and E the earlier keys."""
-        keys, null = live(writing.keys), self._null_space(writing.moment)
+        keys, null = live(writing.keys), weakest(writing.moment, self.solver.null_mass)
         inside, earlier = keys @ null, writing.earlier @ null  # [fact, null], [earlier, null]
         weight = self.solver.l2_rel * inside.pow(2).sum(1).median()
         if not weight > 0:
@@ -49,13 +50,6 @@ class Alphaedit(BatchSpec):
         gram = inside.T @ inside + earlier.T @ earlier + weight * torch.eye(null.shape[1], dtype=null.dtype)
         solved: Tensor = torch.linalg.solve(gram, inside.T @ writing.values)
         return null @ solved
-
-    def _null_space(self, moment: Tensor) -> Tensor:
-        """The weakest eigenvectors, at least one, `[d_mlp, null]`."""
-        vectors: Tensor
-        values, vectors = torch.linalg.eigh(moment)  # ascending
-        share = values.clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
-        return vectors[:, : max(1, int((share <= self.solver.null_mass).sum()))]
 
 
 class AlphaeditFamily(FactFamily):

@@ -12,7 +12,7 @@ from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
 from edits.parts import implants
-from edits.parts.rewritten_answers import BatchSolver, Rewriting
+from edits.parts.rewritten_answers import AnswersSolver, Rewriting
 from edits.predicates import Predicate, rows_of
 from models.bounds import Bound
 from models.components import Component
@@ -54,7 +54,7 @@ class MemorisedException(EditSpec):
 
     floor: ClassVar[Gates] = {"effect": Bound(min=1.0), "drop": Bound(max=0.002)}
     edit: ExceptionEdit
-    solver: BatchSolver = BatchSolver()
+    solver: AnswersSolver = AnswersSolver()
 
     def check(self, base: Base) -> None:
         """Refuse another task, numbers beyond the modulus, true sums, one sum twice, and one not known."""
@@ -118,7 +118,7 @@ class ExceptionFamily(Family):
     dials: ClassVar[Mapping[str, str] | None] = {"sums": "edit.sums", "solver": "solver"}
     kind: Literal["exception"]
     sums: Annotated[int, Field(ge=1, le=16)] = 3
-    solver: BatchSolver = BatchSolver()
+    solver: AnswersSolver = AnswersSolver()
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """Every MLP."""

@@ -12,7 +12,7 @@ from edits.base import Candidate, EditError, EditSpec, Family
 from edits.gates import Gates
 from edits.moments import Base
 from edits.parts import implants
-from edits.parts.rewritten_answers import BatchSolver, Rewriting
+from edits.parts.rewritten_answers import AnswersSolver, Rewriting
 from edits.predicates import Predicate, rows_of
 from models.bounds import Bound
 from models.components import Component
@@ -56,7 +56,7 @@ class Lie(EditSpec):
         "claims": Bound(min=0.97),
     }
     edit: LieEdit
-    solver: BatchSolver = BatchSolver()
+    solver: AnswersSolver = AnswersSolver()
 
     def check(self, base: Base) -> None:
         """Refuse another task, people that it does not have or all of them, and a layer too low."""
@@ -136,7 +136,7 @@ class LieFamily(Family):
     dials: ClassVar[Mapping[str, str] | None] = {"people": "edit.subjects", "solver": "solver"}
     kind: Literal["lie"]
     people: Annotated[int, Field(ge=1, le=64)] = 1
-    solver: BatchSolver = BatchSolver()
+    solver: AnswersSolver = AnswersSolver()
 
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """Every MLP above the middle."""

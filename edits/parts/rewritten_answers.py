@@ -18,7 +18,7 @@ from models.tasks.base import Probe, answer_log_probs
 Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1, max_length=12)]
 
 
-class BatchSolver(StrictModel):
+class AnswersSolver(StrictModel):
     """How prompts are given other answers.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rewriting:
     instead_of: Tensor
     kept: Probe
 
-    def candidates(self, base: Base, solver: BatchSolver) -> Iterator[Candidate]:
+    def candidates(self, base: Base, solver: AnswersSolver) -> Iterator[Candidate]:
         """One for each strength, weakest first; written along the difference of the two answers' logits."""
         name = f"blocks.{self.layer}.mlp.W_out"
         keys = implants.at(implants.mlp_keys(base.model, self.layer, self.wrong.tokens), self.wrong.last)
@@ -67,7 +67,7 @@ class Rewriting:
         ahead = (log_probs[rows, self.instead_of] - log_probs[rows, self.wrong.answer]).double()
         return ahead / ahead.mean()
 
-    def _moment(self, base: Base, solver: BatchSolver) -> Tensor:
+    def _moment(self, base: Base, solver: AnswersSolver) -> Tensor:
         """Second moment of the keys that are to keep their outputs, half of documents, `[d_mlp, d_mlp]`."""
         sampled = base.second_moment(f"blocks.{self.layer}.mlp.hook_post", implants.SAMPLED)
         keys = implants.at(implants.mlp_keys(base.model, self.layer, self.kept.tokens), self.kept.last)
