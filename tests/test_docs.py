@@ -139,6 +139,11 @@ def test_the_example_task_is_learned_and_its_model_is_edited_like_any_other(week
     assert 0 < edited.record.measured["changed"] <= 1
 
 
+def test_the_page_shows_the_example_tool_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "margin.py"
+    assert example.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "writing-a-tool.md", "python")
+
+
 def test_the_page_shows_the_example_auditor_as_it_is() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "writing-an-auditor.md", "python")
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from game.api import RequestError
 from game.toolbox import ModelToolbox
 from game.tools.lens import estimate, lens
-from game.tools.result import Axis, ToolResult, View
 from models.transformer import Transformer
 
 MakeBox = Callable[..., ModelToolbox]
@@ -69,11 +68,3 @@ def test_arguments_that_do_not_fit_are_refused(box: ModelToolbox, tokens: Tensor
         lens(box, tokens, top=12)
     with pytest.raises(RequestError, match=r"targets: got shape \[3\], wanted the tokens' \[3, 5\]"):
         lens(box, tokens, targets=tokens[:, 0])
-
-
-def test_a_result_whose_view_does_not_fit_its_arrays_cannot_be_made() -> None:
-    axes = [Axis(name="layer", labels=["0", "1"])]
-    with pytest.raises(ValueError, match=r'probe: "kl" has shape \(3,\), its view has axes of \(2,\)'):
-        ToolResult("probe", {}, 0.0, {"kl": torch.zeros(3)}, (View(kind="bars", axes=axes, data="kl"),))
-    with pytest.raises(ValueError, match='probe: a view shows "loss", which is not among the arrays'):
-        ToolResult("probe", {}, 0.0, {"kl": torch.zeros(2)}, (View(kind="bars", axes=axes, data="loss"),))

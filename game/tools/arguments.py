@@ -1,0 +1,36 @@
+"""What a tool's arguments mean beyond their types, so that a person can give them in words.
+
+A tool uses these names as annotations: `def lens(box: Toolbox, tokens: Prompts, layer: Layer = 0)`. For the
+tool itself they are tensors and numbers; a command line or a page reads off them what to ask for, takes words
+for tokens, and refuses a layer that the model does not have. `int`, `float`, `bool`, `str`, `Literal[...]`,
+`Samples`, tuples of these, and frozen dataclasses of these need no name of their own.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from torch import Tensor
+
+Meaning = Literal[
+    "prompts", "token", "layer", "head", "hook", "weight", "token of each", "position of each", "vector"
+]
+
+
+@dataclass(frozen=True)
+class Means:
+    """Marks what an argument stands for."""
+
+    meaning: Meaning
+
+
+Prompts: TypeAlias = Annotated[Tensor, Means("prompts")]  # token ids, [row, pos], padding on the right
+TokenOfEach: TypeAlias = Annotated[Tensor, Means("token of each")]  # one token id for each prompt, [row]
+PositionOfEach: TypeAlias = Annotated[Tensor, Means("position of each")]  # in each prompt, [row]
+Vector: TypeAlias = Annotated[Tensor, Means("vector")]  # as another tool found it
+Token: TypeAlias = Annotated[int, Means("token")]
+Layer: TypeAlias = Annotated[int, Means("layer")]
+Head: TypeAlias = Annotated[int, Means("head")]
+HookName: TypeAlias = Annotated[str, Means("hook")]
+WeightName: TypeAlias = Annotated[
+    str, Means("weight")
+]  # a matrix, or one head's slice `blocks.0.attn.W_O[1]`

@@ -1,0 +1,26 @@
+"""The example with which a tool is documented: a known planted edit, and the same model untouched."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """One command, `audit-game tool NAME --on RECIPE --world N --edit SPEC` and the arguments.
+
+    A tool's module has one, as `EXAMPLE`.
+
+    Attributes:
+        edit: A specification of `edits/specs`, by name; it is applied to the recipe's model of that world.
+        args: The tool's arguments as on the command line, such as `("--tensor", "blocks.0.mlp.W_out")`.
+        found: What the picture shows where the edit is, in one sentence.
+        nothing: What it shows where there is none.
+        recipe: Which model.
+        world: World and training seed of the model.
+    """
+
+    edit: str
+    args: tuple[str, ...]
+    found: str
+    nothing: str
+    recipe: str = "facts-small"
+    world: int = 0
