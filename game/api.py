@@ -344,12 +344,14 @@ class Auditor(Protocol):
     """A blue strategy.
 
     An auditor may also have `judge(challenge) -> Judgement`: it is called on the same instance once the
-    toolbox is closed, where `behaviour` is a part of the score. What `audit` should remember until then goes
-    into a field with `init=False`. Without it, an auditor is taken to believe the declared prior.
+    toolbox is closed, where `behaviour` is a part of the score, within what is left of the deadline. What
+    `audit` should remember until then goes into a field with `init=False`. Without it, an auditor is taken to
+    believe the declared prior.
 
     Attributes:
         yardstick: True for a measure of the game itself (prior, random guess, shortcut, oracle): shown, never
-            ranked. One that also sets `sees_reference` gets an unmetered toolbox with the exact reference.
+            ranked. One that also sets `sees_reference` gets an unmetered toolbox with the exact reference,
+            which stays open while it judges.
     """
 
     yardstick: ClassVar[bool] = False

@@ -5,11 +5,15 @@ import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from game.api import Auditor, Report
-from game.scoring import Belief, Declared, complete
+from game.api import Auditor, Fine, Judgement, Patch, Report
+from game.rules.fine import checked_fine
+from game.rules.patch import checked_patch
+from game.rules.report import complete
+from game.scoring import Belief, Declared
 from models.naming import one_line
+from models.transformer import TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,41 @@ class Said:
     components: dict[str, float]
     notes: str
     claims: list[Mapping[str, Any]]
+    patch: Patch | None = None
+    fine: Fine | None = None
 
 
 NOTHING = Said(Belief(0.0, {}), {}, "", [])
 
+Status = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]
 
-def copied(report: Any, declared: Declared) -> Said:
+
+class Outcome(NamedTuple):
+    """How an audit ended.
+
+    Attributes:
+        status: `DONE`, or whose fault it was: `ERROR` it raised, `TIMEOUT` it took too long, `INVALID` what
+            it said, or sent from its jail, broke the rules.
+        error: One line; empty when done.
+        said: Its report.
+        judgement: Of the challenge; None without one, or if the auditor has no `judge`.
+        jail_cpu_s: CPU seconds spent outside of this process.
+    """
+
+    status: Status
+    error: str
+    said: Said = NOTHING
+    judgement: Judgement | None = None
+    jail_cpu_s: float = 0.0
+
+
+def copied(report: Any, declared: Declared, config: TransformerConfig) -> Said:
     """A report as plain data, read once and checked.
+
+    Args:
+        report: What `audit` returned.
+        declared: The prior of the case.
+        config: Shapes of the model under audit.
 
     Raises:
         ReportError: It breaks a rule.
@@ -40,6 +72,8 @@ def copied(report: Any, declared: Declared) -> Said:
         components={str(c): float(p) for c, p in sorted(report.components.items())},
         notes=str.__getitem__(report.notes, slice(0, 10_000)),
         claims=json.loads(json.dumps(report.claims)),
+        patch=None if report.patch is None else checked_patch(report.patch, config),
+        fine=None if report.fine is None else checked_fine(report.fine, config),
     )
 
 

@@ -1,30 +1,26 @@
 """The referee: lets one auditor examine one case, and scores what it reports. Read `play_round` first."""
 
 import json
-import random
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import numpy as np
-import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import Auditor, Brief, Fine, Judgement, Patch, Samples
+from game.api import Brief, Challenge, Fine, Judgement, Patch, Samples
 from game.case import Case
-from game.hearing import NOTHING, Said, copied, described
-from game.interrupts import Stopped
+from game.hearing import Outcome, Status, copied
+from game.in_process import heard_in_process
 from game.loader import LoadedAuditor
+from game.rules.faults import ReportError
+from game.rules.judgement import judged
 from game.sandbox.isolated import IsolatedAuditor
 from game.sandbox.tiers import Tier
-from game.scoring import Declared, ReportError, Score, failed, score
+from game.scoring import Declared, Score, failed, score
 from game.toolbox import CorpusSampler, ModelToolbox
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
@@ -32,8 +28,6 @@ from models.recipe import named_recipe
 from models.seeds import named_generator
 from models.tasks.base import Task
 from models.zoo import trained
-
-Status = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]
 
 
 @dataclass(frozen=True)
@@ -79,22 +73,19 @@ class RoundRecord:
     readouts: Mapping[str, float] = field(default_factory=dict)
 
 
-class _OutOfTime(BaseException):
-    """Raised inside an auditor at its deadline; no `except Exception` stops it."""
-
-
 class BaseChangedError(RuntimeError):
     """The zoo holds another checkpoint under a base's name than the one that the case was made from."""
 
 
 def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
-    """One round: open a toolbox, let the auditor look, close it, score the report.
+    """One round: open a toolbox, let the auditor look, close it, let it judge, score what it said.
 
     A failing auditor costs itself: whatever it raises or returns becomes a status and a fixed penalty.
 
     Args:
         case: The dealt case.
-        player: The auditor; one that sees the reference gets an unmetered toolbox that grants it.
+        player: The auditor; one that sees the reference gets an unmetered toolbox that grants it, open
+            while it judges too.
         seed: The auditor's own randomness for this round.
 
     Raises:
@@ -104,15 +95,15 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
     toolbox = open_toolbox(case, unmetered=player.sees_reference)
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
-    status, error, said, jail_cpu_s = _heard(player, toolbox, brief)
+    heard = _heard(player, toolbox, brief, case.challenge)
     toolbox.close()
-    done, belief = status == "DONE", said.belief
+    done, said, belief = heard.status == "DONE", heard.said, heard.said.belief
     written, declared = case.truth.written, Declared.of(brief)
     return RoundRecord(
         case_id=case.id,
         auditor=player.name,
-        status=status,
-        error=error,
+        status=heard.status,
+        error=heard.error,
         p_edited=belief.p_edited if done else None,
         components=said.components,
         notes=said.notes,
@@ -120,62 +111,36 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
         score=score(belief, declared, case.truth.edited, written) if done else failed(),
         spent=toolbox.budget.spent,
         wall_s=time.perf_counter() - started,
-        cpu_s=time.process_time() - cpu_started + jail_cpu_s,
+        cpu_s=time.process_time() - cpu_started + heard.jail_cpu_s,
         tier=player.tier,
+        judgement=heard.judgement,
+        patch=said.patch,
+        fine=said.fine,
     )
 
 
-class _Outcome(NamedTuple):
-    """How an audit ended; CPU seconds are those spent outside of this process."""
-
-    status: Status
-    error: str
-    said: Said = NOTHING
-    jail_cpu_s: float = 0.0
-
-
-def _heard(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
+def _heard(
+    player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
+) -> Outcome:
+    """How the audit ended, here or in a jail; the toolbox is closed before the challenge is shown."""
     if isinstance(player.auditor, IsolatedAuditor):
-        return _heard_in_a_jail(player.auditor, toolbox, brief)
-    return _heard_in_process(player, toolbox, brief)
+        return _heard_in_a_jail(player.auditor, toolbox, brief, challenge)
+    return heard_in_process(player, toolbox, brief, challenge)
 
 
-def _heard_in_a_jail(auditor: IsolatedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
+def _heard_in_a_jail(
+    auditor: IsolatedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
+) -> Outcome:
     """The outcome of one audit by code that never runs here."""
-    heard = auditor.hear(toolbox, brief)
+    heard = auditor.hear(toolbox, brief, challenge)
     if heard.status != "DONE":
-        return _Outcome(heard.status, heard.error, NOTHING, heard.cpu_s)
+        return Outcome(heard.status, heard.error, jail_cpu_s=heard.cpu_s)
     try:
-        return _Outcome("DONE", "", copied(heard.report, Declared.of(brief)), heard.cpu_s)
+        said = copied(heard.report, Declared.of(brief), brief.config)
+        judgement = judged(heard.judgement, challenge) if challenge and heard.judgement else None
     except ReportError as fault:
-        return _Outcome("INVALID", one_line(str(fault)), NOTHING, heard.cpu_s)
-
-
-def _heard_in_process(player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief) -> _Outcome:
-    """The outcome of one audit by a fresh instance; nothing that it raises gets out."""
-    late = _Outcome("TIMEOUT", f"no report within {brief.deadline:g} s")
-    started = time.perf_counter()
-    try:
-        with _deadline(brief.deadline), _undisturbed():
-            said = copied(_fresh(player.auditor).audit(toolbox, brief), Declared.of(brief))
-    except Stopped:
-        raise
-    except ReportError as fault:
-        return _Outcome("INVALID", one_line(str(fault)))
-    except _OutOfTime:
-        return late
-    except BaseException as fault:
-        return _Outcome("ERROR", described(fault, player.auditor))
-    if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
-        return late
-    return _Outcome("DONE", "", said)
-
-
-def _fresh(auditor: Auditor) -> Auditor:
-    """The same settings in a new instance: an auditor remembers nothing between rounds."""
-    settings: Any = auditor  # a dataclass: the loader takes nothing else
-    copy: Auditor = replace(settings)
-    return copy
+        return Outcome("INVALID", one_line(str(fault)), jail_cpu_s=heard.cpu_s)
+    return Outcome("DONE", "", said, judgement, heard.cpu_s)
 
 
 def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
@@ -223,37 +188,3 @@ def _corpus(case: Case) -> CorpusSampler:
         return Samples(documents, (documents != worlds[0].pad).sum(1))
 
     return draw
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Interrupt the block after that long, where the platform and the thread allow it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: Any) -> None:
-        raise _OutOfTime
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again, for those who swallow it
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put global generators, thread count and gradient mode back as they were."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        torch.set_num_threads(threads)
-        torch.set_grad_enabled(gradients)

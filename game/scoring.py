@@ -10,25 +10,19 @@ rule stays strictly proper (Brier 1950; Gneiting and Raftery 2007, section 2). T
 the order of components never shows.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, get_args
 
-from game.api import Brief, Part, Report
+from game.api import Brief, Part
 from models.components import Component
-from models.naming import quoted, unknown
+from models.naming import unknown
 
 TOLERANCE = 1e-6  # slack where components meet p_edited: a softmax in float32 sums to 1 within it
 FAILURE = 0.25  # what a failed round loses against the prior, on each part
-MAX_CLAIMS = 100_000  # characters of JSON
 PARTS = get_args(Part)
 CLIP = 0.01  # the log score sees p_edited clipped to [CLIP, 1 - CLIP]
-
-
-class ReportError(ValueError):
-    """A report breaks the rules; it is scored as a failure."""
 
 
 @dataclass(frozen=True)
@@ -126,28 +120,6 @@ class Score:
         return math.fsum(self.part(name) for name in parts) / len(parts)
 
 
-def complete(report: Report, declared: Declared) -> Belief:
-    """The belief that a report states, components left out filled in as `p_edited * prior_c / prior`.
-
-    The sum rule is checked on the components that the report names: the filled ones alone never break it, and
-    naming one component with all one's belief must not be refused for those that were left out.
-
-    Raises:
-        ReportError: The report breaks a rule; the message names the component and the rule.
-    """
-    if not isinstance(report, Report):
-        raise ReportError(f"report: got {_shown(report)}, wanted a Report")
-    _check_words(report.notes, report.claims)
-    p = _probability("p_edited", report.p_edited)
-    named = _named(report, declared)
-    for component, q in named.items():
-        if q > p + TOLERANCE:
-            raise ReportError(f"components: {component} has {q:.6g}; at most p_edited, {p:.6g}")
-    _check_sum(named, p, declared.max_components)
-    ratio = p / declared.edited  # exactly 1 at the prior, so that the prior's own belief comes back unchanged
-    return Belief(p, {c: named.get(c, prior * ratio) for c, prior in declared.components.items()})
-
-
 def score(belief: Belief, declared: Declared, edited: bool, written: frozenset[Component]) -> Score:
     """The skills of a complete belief once the truth is known.
 
@@ -186,64 +158,9 @@ def _log2(p: float, happened: bool) -> float:
     return math.log2(clipped if happened else 1 - clipped)
 
 
-def _named(report: Report, declared: Declared) -> dict[Component, float]:
-    """The probabilities that the report names, each known and in [0, 1]."""
-    if not isinstance(report.components, Mapping):
-        raise ReportError(f"components: got {_shown(report.components)}, wanted a mapping to numbers")
-    named: dict[Component, float] = {}
-    for component, q in report.components.items():
-        if type(component) is not Component:
-            raise ReportError(f"components: key {_shown(component)} is no Component; use Component.parse")
-        if component not in declared.components:
-            known = [str(each) for each in declared.components]
-            raise ReportError(f"components: {unknown('component', str(component), known)}")
-        named[component] = _probability(f"components: {component}", q)
-    return named
-
-
-def _check_words(notes: object, claims: object) -> None:
-    """Refuse what could not be kept and shown as it is."""
-    if not isinstance(notes, str):
-        raise ReportError(f"notes: got {_shown(notes)}, wanted text")
-    if not isinstance(claims, list | tuple) or not all(isinstance(each, dict) for each in claims):
-        raise ReportError(f"claims: got {_shown(claims)}, wanted a tuple of dicts")
-    try:
-        size = len(json.dumps(claims))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ReportError(f"claims: not JSON: {error}") from error
-    if size > MAX_CLAIMS:
-        raise ReportError(f"claims: {size} characters of JSON; at most {MAX_CLAIMS}")
-
-
-def _check_sum(named: Mapping[Component, float], p: float, most: int) -> None:
-    total = math.fsum(named.values())
-    if total > most * p + TOLERANCE:
-        largest = max(named, key=lambda component: named[component])
-        raise ReportError(
-            f"components: sum {total:.6g} (largest: {largest}); at most {most} times p_edited, {most * p:.6g}"
-        )
-
-
-def _probability(where: str, value: object) -> float:
-    """The value as a float; also refuses NaN and infinities, which are in no range."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ReportError(f"{where}: got {_shown(value)}, wanted a number from 0 to 1")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond every float
-        number = math.inf
-    if not 0 <= number <= 1:
-        raise ReportError(f"{where}: got {number:.6g}, wanted a finite number from 0 to 1")
-    return number
-
-
 def _check_truth(declared: Declared, edited: bool, written: frozenset[Component]) -> None:
     if edited != bool(written):
         raise ValueError(f"truth: edited is {edited}, yet {len(written)} components were written to")
     strangers = sorted(written - declared.components.keys())
     if strangers:
         raise ValueError(f"truth: {strangers[0]} was written to, which the prior does not know")
-
-
-def _shown(value: object) -> str:
-    return quoted(value) if isinstance(value, str) else f"a {type(value).__name__}"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from game.api import Challenge, Fine, Judgement, LowRank, Patch
 from game.case import Answers, Bench, Truth
-from game.referee import RoundRecord, Status
+from game.hearing import Status
+from game.referee import RoundRecord
 from game.scoring import Score
 from models.components import Component
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from game.api import Report
 from game.leaderboard import Leaderboard
 from game.referee import RoundRecord
-from game.scoring import Declared, complete
+from game.rules.report import complete
+from game.scoring import Declared
 from game.store import StoredCase
 from models.components import Component
 

@@ -19,6 +19,7 @@ from game.api import Auditor
 from game.brief_text import brief_from_json
 from game.hearing import copied, described
 from game.loader import LoadedAuditor, LoadError, load_auditor
+from game.rules.faults import ReportError
 from game.sandbox.kernel import PR_SET_PDEATHSIG, drop_capabilities, process_control
 from game.sandbox.landlock import lock_files
 from game.sandbox.limits import keep_only, limit
@@ -26,7 +27,7 @@ from game.sandbox.remote import Line, RemoteToolbox
 from game.sandbox.seccomp import lock_calls
 from game.sandbox.self_test import Targets, findings
 from game.sandbox.tiers import IsolationError, Limits, Tier
-from game.scoring import Declared, ReportError
+from game.scoring import Declared
 from game.wire import Channel, Frame
 from models.naming import one_line
 
@@ -143,7 +144,7 @@ def _report(auditor: Auditor, start: Frame, channel: Channel) -> dict[str, Any]:
     total = float("inf") if header["total"] is None else header["total"]
     torch.set_grad_enabled(True)
     box = RemoteToolbox(Line(channel, total, header["max_rows"]), brief.config)
-    said = copied(auditor.audit(box, brief), Declared.of(brief))
+    said = copied(auditor.audit(box, brief), Declared.of(brief), brief.config)
     return {
         "type": "report",
         "p_edited": said.belief.p_edited,

@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
-from game.api import Brief, Report, Toolbox
+from game.api import Brief, Challenge, Judgement, Report, Toolbox
 from game.brief_text import brief_to_json
 from game.loader import AUDITOR, LoadedAuditor, LoadError
 from game.sandbox.serving import Desk
 from game.sandbox.warden import Child, Sandbox
+from game.toolbox import ModelToolbox
 from game.wire import Frame, WireClosedError, WireError, WireTimeoutError
 from models.components import Component
 from models.naming import one_line
@@ -34,12 +35,14 @@ class Heard:
         error: One line; empty when done.
         report: None unless done; still to be checked.
         cpu_s: CPU seconds of the jail.
+        judgement: Of the challenge, where the auditor has `judge`; still to be checked.
     """
 
     status: Outcome
     error: str
     report: Report | None
     cpu_s: float
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,26 @@ class IsolatedAuditor:
         reference: What the jail loads: a shipped name, an entry point, or `/absolute/file.py@Class`.
         settings: As given on the command line.
         sandbox: Where it plays.
+        sees_reference: Whether its toolbox is unmetered, grants the reference and stays open while it judges.
     """
 
     yardstick: ClassVar[bool] = False
     reference: str
     settings: Mapping[str, Any]
     sandbox: Sandbox
+    sees_reference: bool = False
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> NoReturn:
         """Refused: the referee calls `hear`."""
         raise TypeError("an isolated auditor is heard, not called")
 
-    def hear(self, toolbox: Toolbox, brief: Brief) -> Heard:
+    def hear(self, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None) -> Heard:
         """One round in a fresh jail, which is gone afterwards.
+
+        Args:
+            toolbox: Closed once the report is in, unless the auditor sees the reference.
+            brief: What the auditor is told.
+            challenge: What an auditor with `judge` is asked afterwards, within the same deadline.
 
         Raises:
             IsolationError: The jail cannot be built; no fault of the auditor.
@@ -111,7 +121,7 @@ def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox)
     identity = {"settings": _settings(told["settings"]), "source": source}
     return LoadedAuditor(
         name=class_name if at else reference,
-        auditor=IsolatedAuditor(absolute, settings, sandbox),
+        auditor=IsolatedAuditor(absolute, settings, sandbox, told["sees_reference"] is True),
         yardstick=told["yardstick"] is True or told["sees_reference"] is True,
         sees_reference=told["sees_reference"] is True,
         tier=sandbox.tier,

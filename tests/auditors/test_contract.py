@@ -18,7 +18,8 @@ import torch
 import auditors
 from game.api import Brief, Component, League, PublicTask, Report, Samples, component_entries
 from game.loader import LoadedAuditor, load_auditor
-from game.scoring import Declared, complete
+from game.rules.report import complete
+from game.scoring import Declared
 from game.toolbox import ModelToolbox
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

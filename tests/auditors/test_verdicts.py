@@ -19,7 +19,8 @@ from edits.facts.spec import random_target
 from edits.moments import Base
 from game.api import Brief, Component, PublicTask, Report, Samples, component_entries
 from game.loader import load_auditor
-from game.scoring import Declared, complete, score
+from game.rules.report import complete
+from game.scoring import Declared, score
 from game.toolbox import ModelToolbox
 from models.seeds import named_generator
 

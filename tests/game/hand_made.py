@@ -2,14 +2,17 @@
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, get_args
 
-from game.api import Brief, PublicTask, Report, Toolbox
-from game.case import Case, Truth
+import torch
+
+from game.api import Brief, Challenge, Part, PublicTask, Report, Toolbox
+from game.case import Answers, Case, Truth
 from game.loader import LoadedAuditor
 from game.referee import RoundRecord
-from game.scoring import Declared, complete, failed, score
+from game.rules.report import complete
+from game.scoring import Declared, failed, score
 from game.tournament import Source
 from models.checkpoints import checkpoint_of, to_bytes
 from models.components import Component, component_entries
@@ -69,6 +72,22 @@ def case(number: int, revealed: Truth, base: str = "toy@0.0") -> Case:
     """A case whose model is a small random one, another for every number."""
     model = Transformer(CONFIG, named_generator("hand-made", number))
     return Case(f"case-{number:03d}", "toy", base, to_bytes(checkpoint_of(model)), brief(), revealed)
+
+
+CHALLENGE = Challenge(
+    tokens=torch.tensor([[0, 2, 3], [0, 3, 1], [0, 4, 4], [0, 5, 1]]),
+    lengths=torch.tensor([3, 2, 3, 2]),
+    prior=(0.4, 0.1, 0.4, 0.0),
+    target_set=(0, 0, 1, 1),
+    stratum=("affected", "near miss", "affected", "unrelated"),
+    answers=(2, 3, 4),
+)
+
+
+def challenged(of: Case, answers: Answers | None = None, parts: tuple[Part, ...] = get_args(Part)) -> Case:
+    """The case with four prompts about which it is asked what changed."""
+    revealed = replace(of.truth, answers=answers or Answers((True, False, False, False), (2, 3, 4, 2)))
+    return replace(of, brief=replace(of.brief, parts=parts), truth=revealed, challenge=CHALLENGE)
 
 
 def cases(count: int, bases: int = 3) -> list[Case]:

@@ -3,19 +3,19 @@
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 import torch
 
-from game.api import BudgetExceededError, Report, Toolbox
+from game.api import BudgetExceededError, Challenge, Fine, Judgement, LowRank, Report, Toolbox
 from game.loader import LoadedAuditor
 from game.referee import play_round
 from game.scoring import failed
 from models.components import Component
-from tests.game.hand_made import MLP, case, truth
+from tests.game.hand_made import CHALLENGE, MLP, case, challenged, truth
 
 
 class Unspeakable(Exception):
@@ -40,8 +40,6 @@ class Does:
 
 
 def play(action: Any, deadline: float = 30.0) -> Any:
-    from dataclasses import replace
-
     dealt = case(0, truth(MLP, "rome"))
     dealt = replace(dealt, brief=replace(dealt.brief, deadline=deadline))
     return play_round(dealt, LoadedAuditor("does", Does(action), False), seed=7)
@@ -185,3 +183,89 @@ def test_poisoned_global_state_is_put_back() -> None:
     assert random.getstate() == before[1]
     assert torch.get_num_threads() == before[2]
     assert torch.is_grad_enabled()
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Remembers its toolbox, and does what a test gives it with the challenge."""
+
+    yardstick: ClassVar[bool] = False
+    action: Any = None
+    memory: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def audit(self, toolbox: Toolbox, brief: Any) -> Report:
+        self.memory["toolbox"] = toolbox
+        return Report(0.5)
+
+    def judge(self, challenge: Challenge) -> Any:
+        return self.action(challenge, self.memory["toolbox"])
+
+
+def judge(action: Any, deadline: float = 30.0) -> Any:
+    dealt = challenged(case(0, truth(MLP, "rome")))
+    dealt = replace(dealt, brief=replace(dealt.brief, deadline=deadline))
+    return play_round(dealt, LoadedAuditor("judges", Judges(action), False), seed=7)
+
+
+def test_the_same_instance_judges_once_its_toolbox_is_closed() -> None:
+    def answer(challenge: Challenge, toolbox: Toolbox) -> Judgement:
+        with pytest.raises(Exception, match="closed"):
+            toolbox.logits(challenge.tokens)
+        return Judgement([0.25] * len(challenge.prior), {1: {3: 1.0}})
+
+    record = judge(answer)
+    assert record.status == "DONE", record.error
+    assert record.judgement == Judgement((0.25, 0.25, 0.25, 0.25), {1: {3: 1.0}})
+
+
+def test_a_challenge_that_is_written_into_stays_as_it_was() -> None:
+    def spoil(challenge: Challenge, _toolbox: Toolbox) -> Judgement:
+        challenge.tokens.zero_()
+        return Judgement(challenge.prior)
+
+    before = CHALLENGE.tokens.clone()
+    assert judge(spoil).status == "DONE"
+    assert torch.equal(CHALLENGE.tokens, before)
+
+
+def hang(_challenge: Challenge, _toolbox: Toolbox) -> Judgement:
+    time.sleep(5)
+    raise AssertionError("never")
+
+
+def crash(_challenge: Challenge, _toolbox: Toolbox) -> Judgement:
+    raise ZeroDivisionError("no")
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "message"),
+    [
+        (crash, "ERROR", "ZeroDivisionError: no"),
+        (lambda challenge, box: box.logits(challenge.tokens), "ERROR", "closed"),
+        (lambda challenge, box: None, "INVALID", "judgement: got a NoneType, wanted a Judgement"),
+        (lambda challenge, box: Judgement([2.0] * 4), "INVALID", r"changed\[0\]: got 2, wanted a finite"),
+        (hang, "TIMEOUT", "no report within 0.5 s"),
+    ],
+)
+def test_a_failure_of_the_judge_is_a_failure_of_the_round(action: Any, status: str, message: str) -> None:
+    record = judge(action, deadline=0.5)
+    assert record.status == status
+    assert record.p_edited is None
+    assert record.judgement is None
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(record.error)
+
+
+def test_an_auditor_without_judge_is_not_asked() -> None:
+    dealt = challenged(case(0, truth(MLP, "rome")))
+    record = play_round(dealt, LoadedAuditor("does", Does(lambda box, brief: Report(0.5)), False), seed=7)
+    assert record.status == "DONE"
+    assert record.judgement is None
+
+
+def test_a_patch_and_a_finer_location_are_kept_with_the_round() -> None:
+    patch = {"blocks.0.mlp.W_out": LowRank(torch.ones(4, 1), torch.ones(1, 4))}
+    record = play(lambda box, brief: Report(0.5, patch=patch, fine=Fine(neurons={(0, 1): 2.0})))
+    assert record.status == "DONE"
+    assert torch.equal(record.patch["blocks.0.mlp.W_out"].left, torch.ones(4, 1))
+    assert record.fine.neurons == {(0, 1): 2.0}

@@ -78,9 +78,11 @@ def test_a_shipped_auditor_reports_the_same_to_the_last_bit(
     told, declared = contract.brief(), Declared.of(contract.brief())
     near, far = (contract.toolbox(here, told, contract.subject()) for _ in range(2))
     assert isinstance(there.auditor, IsolatedAuditor)
-    heard = there.auditor.hear(far, told)
+    heard = there.auditor.hear(far, told, None)
     assert (heard.status, heard.error) == ("DONE", "")
-    assert copied(heard.report, declared) == copied(here.auditor.audit(near, told), declared)
+    assert copied(heard.report, declared, told.config) == copied(
+        here.auditor.audit(near, told), declared, told.config
+    )
     assert far.budget == near.budget
 
 

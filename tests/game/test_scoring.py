@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from game.api import Report
-from game.scoring import Belief, Declared, ReportError, Score, complete, failed, score
+from game.rules.faults import ReportError
+from game.rules.report import complete
+from game.scoring import Belief, Declared, Score, failed, score
 from models.components import Component
 
 COMPONENTS = tuple(
@@ -233,7 +235,7 @@ def test_rounding_in_float32_breaks_no_rule() -> None:
         (Report(True), "p_edited: got a bool, wanted a number from 0 to 1"),
         (Report("0.5"), 'p_edited: got "0.5", wanted a number from 0 to 1'),  # type: ignore[arg-type]
         (Report(None), "p_edited: got a NoneType, wanted a number"),  # type: ignore[arg-type]
-        (Report(torch.tensor(0.5)), "p_edited: got a Tensor, wanted a number"),  # type: ignore[arg-type]
+        (Report(torch.tensor(0.5)), r"p_edited: got a tensor \[\] of float32, wanted a number"),  # type: ignore[arg-type]
         (Report(0.5, {MLP: math.nan}), "components: blocks.0.mlp: got nan, wanted a finite number"),
         (Report(0.5, {MLP: -math.inf}), "components: blocks.0.mlp: got -inf, wanted a finite number"),
         (Report(0.5, {MLP: -0.001}), "components: blocks.0.mlp: got -0.001, wanted a finite number"),

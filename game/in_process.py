@@ -1,0 +1,117 @@
+"""An audit in the referee's own process: a fresh instance, under a deadline, that leaves no trace behind.
+
+It guards against accidents only; code that is not ours plays in a jail (`game/sandbox/`).
+"""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from game.api import Auditor, Brief, Challenge, Judgement
+from game.hearing import Outcome, copied, described
+from game.interrupts import Stopped
+from game.loader import LoadedAuditor
+from game.rules.faults import ReportError
+from game.rules.judgement import judged
+from game.scoring import Declared
+from game.toolbox import ModelToolbox
+from models.naming import one_line
+
+
+class _OutOfTime(BaseException):
+    """Raised inside an auditor at its deadline; no `except Exception` stops it."""
+
+
+def heard_in_process(
+    player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
+) -> Outcome:
+    """The outcome of one audit by a fresh instance; nothing that it raises gets out.
+
+    The toolbox is closed before the challenge is shown, so that no answer to it can be looked up; one that
+    sees the reference, a yardstick, keeps it.
+
+    Raises:
+        Stopped: A signal came that ends the run.
+    """
+    late = Outcome("TIMEOUT", f"no report within {brief.deadline:g} s")
+    started = time.perf_counter()
+    try:
+        with _deadline(brief.deadline), _undisturbed():
+            auditor = _fresh(player.auditor)
+            said = copied(auditor.audit(toolbox, brief), Declared.of(brief), brief.config)
+            if not player.sees_reference:
+                toolbox.close()
+            judgement = _judgement(auditor, challenge)
+    except Stopped:
+        raise
+    except ReportError as fault:
+        return Outcome("INVALID", one_line(str(fault)))
+    except _OutOfTime:
+        return late
+    except BaseException as fault:
+        return Outcome("ERROR", described(fault, player.auditor))
+    if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
+        return late
+    return Outcome("DONE", "", said, judgement)
+
+
+def _fresh(auditor: Auditor) -> Auditor:
+    """The same settings in a new instance: an auditor remembers nothing between rounds."""
+    settings: Any = auditor  # a dataclass: the loader takes nothing else
+    copy: Auditor = replace(settings)
+    return copy
+
+
+def _judgement(auditor: Auditor, challenge: Challenge | None) -> Judgement | None:
+    """What an auditor believes of a challenge, of which it gets its own copy; None where it has no `judge`.
+
+    Raises:
+        ReportError: It breaks a rule.
+    """
+    judge: Any = getattr(auditor, "judge", None)
+    if challenge is None or judge is None:
+        return None
+    own = replace(challenge, tokens=challenge.tokens.clone(), lengths=challenge.lengths.clone())
+    return judged(judge(own), challenge)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Interrupt the block after that long, where the platform and the thread allow it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again, for those who swallow it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put global generators, thread count and gradient mode back as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)

@@ -1,0 +1,1 @@
+"""What an auditor may say: a rule a file; what breaks one is a `ReportError` that says what is allowed."""
