@@ -6,6 +6,7 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.batches import run
 from game.tools.result import Axis, Link, ToolResult, View
 
 
@@ -44,7 +45,7 @@ def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int =
             f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
         )
     spent = box.budget.spent
-    log_probs = _site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
+    log_probs = site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
     arrays = _readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
     return ToolResult(
         "lens",
@@ -61,23 +62,20 @@ def site_names(config: TransformerConfig) -> tuple[str, ...]:
     return ("blocks.0.hook_resid_pre", *(f"blocks.{l}.hook_resid_post" for l in range(config.n_layers)))
 
 
-def _site_logits(box: Toolbox, tokens: Tensor) -> Tensor:
-    """Logits `[site, row, pos, d_vocab]`; the last site's are the model's own."""
+def site_logits(box: Toolbox, tokens: Tensor) -> Tensor:
+    """Logits read off the stream at every site, `[site, row, pos, d_vocab]`; the last are the model's own."""
     *early, last = site_names(box.config)
-    parts = [box.activations(part, [*early, "logits"]) for part in torch.split(tokens, box.budget.max_rows)]
-    streams = torch.stack([torch.cat([part[name] for part in parts]) for name in early])
-    stopped = _stopped(box, tokens, streams, last)
-    return torch.cat([stopped, torch.cat([part["logits"] for part in parts])[None]])
+    found = run(box, tokens, [*early, "logits"])
+    stopped = _stopped(box, tokens, torch.stack([found[name] for name in early]), last)
+    return torch.cat([stopped, found["logits"][None]])
 
 
 def _stopped(box: Toolbox, tokens: Tensor, streams: Tensor, last: str) -> Tensor:
     """Logits with each stream `[site, row, pos, d_model]` put in the place of the last one."""
-    most = box.budget.max_rows
     batch = repeat(tokens, "row pos -> (site row) pos", site=len(streams))
     values = rearrange(streams, "site row pos d_model -> (site row) pos d_model")
-    runs = zip(torch.split(batch, most), torch.split(values, most), strict=True)
-    logits = [box.logits(part, [Intervention(last, value)]) for part, value in runs]
-    return rearrange(torch.cat(logits), "(site row) pos d_vocab -> site row pos d_vocab", site=len(streams))
+    logits = run(box, batch, ["logits"], lambda rows: [Intervention(last, values[rows])])["logits"]
+    return rearrange(logits, "(site row) pos d_vocab -> site row pos d_vocab", site=len(streams))
 
 
 def _readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError
 from game.toolbox import ModelToolbox
-from game.tools.patch import Contrast, estimate, patch
+from game.tools.patch import estimate, patch
+from game.tools.questions import Contrast
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 
 MakeBox = Callable[..., ModelToolbox]
-SITES: list[Any] = ["resid", "head", "mlp"]
+SITES: list[Any] = ["resid", "head", "mlp", "neuron"]
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ HOOKS = {
     "resid": "blocks.{}.hook_resid_post",
     "mlp": "blocks.{}.hook_mlp_out",
     "head": "blocks.{}.attn.hook_z",
+    "neuron": "blocks.{}.mlp.hook_post",
 }
 
 
@@ -67,7 +69,7 @@ def test_the_batched_sweep_equals_a_loop(box: ModelToolbox, contrast: Contrast, 
         clean = box.activations(contrast.clean, [hook])[hook]
         for part in range(metric.shape[1]):
             mask = torch.zeros(clean.shape, dtype=torch.bool)
-            mask[(slice(None),) * (2 if site == "head" else 1) + (part,)] = True
+            mask[(slice(None),) * (2 if site in ("head", "neuron") else 1) + (part,)] = True
             logits = box.logits(contrast.corrupt, [Intervention(hook, clean, mask=mask)])
             expected = contrast.metric(logits, torch.arange(3))
             torch.testing.assert_close(metric[layer + first, part], expected, atol=1e-5, rtol=0)
@@ -91,8 +93,8 @@ def test_a_contrast_that_does_not_fit_is_refused(box: ModelToolbox, contrast: Co
         patch(box, replace(contrast, answer=torch.tensor([1, 2])))
     with pytest.raises(RequestError, match="contrast: at is not one number from 0 to 4 for each pair"):
         patch(box, replace(contrast, at=torch.tensor([1, 2, 5])))
-    with pytest.raises(RequestError, match='site: got "neuron"; allowed: resid, head, mlp'):
-        patch(box, contrast, "neuron")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match='site: got "value"; allowed: resid, attn, mlp, head,'):
+        patch(box, contrast, "value")  # type: ignore[arg-type]
 
 
 def test_a_model_without_mlps_has_no_such_site(contrast: Contrast, tiny_config: TransformerConfig) -> None:
