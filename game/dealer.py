@@ -19,8 +19,9 @@ from edits.moments import Base
 from game.acceptance import accepts, matched_control
 from game.api import Brief, PublicTask
 from game.case import Case, Truth
+from game.companions import companions, other_worlds
 from game.master import Master
-from game.suite import Group, Suite, as_data, declared_sites
+from game.suite import Grant, Group, Suite, as_data, declared_sites
 from models.components import Component, component_entries
 from models.nursery import train_missing
 from models.tasks.base import Task
@@ -128,9 +129,9 @@ class Dealer:
 
     def _seeds(self, recipe: str) -> tuple[int, ...]:
         """World seeds, and training seeds, of a recipe's checkpoints; drawn anew in a rated run."""
-        declared = [seed for bases in self.suite.bases if bases.recipe == recipe for seed in bases.seeds]
+        declared = self.suite.seeds(recipe)
         if not self._master.rated or self._recipes[recipe].imported is not None:
-            return tuple(declared)
+            return declared
         return tuple(self._master.seed("base", recipe, number) % 10**9 for number in range(len(declared)))
 
     def recipe_shares(self, group: Group) -> dict[str, float]:
@@ -138,13 +139,23 @@ class Dealer:
         counts = {recipe: len(self._seeds(recipe)) for recipe in group.sites}
         return {recipe: count / sum(counts.values()) for recipe, count in counts.items()}
 
-    def location_prior(self, recipe: str) -> dict[Component, float]:
-        """P(component was written to, given an edit, given the recipe), exact, for every component."""
+    def weights_of_groups(self, recipe: str, grant: Grant) -> dict[str, float]:
+        """How many cases of each group have models of that recipe and are granted that, on average."""
+        granted = [group for group in self.suite.groups if self.suite.grant(group) == grant]
+        weights = {group.name: group.count * self.recipe_shares(group).get(recipe, 0.0) for group in granted}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def location_prior(self, recipe: str, grant: Grant) -> dict[Component, float]:
+        """P(component was written to, given an edit and all that the auditor sees of the suite's rule).
+
+        Exact, for every component. An auditor sees the recipe, the league and the corpus, so that only the
+        groups that have all three count.
+        """
         config = self._config(recipe)
-        weights = {g.name: g.count * self.recipe_shares(g).get(recipe, 0.0) for g in self.suite.groups}
+        weights = self.weights_of_groups(recipe, grant)
         prior = dict.fromkeys(component_entries(config), 0.0)
         for group in self.suite.groups:
-            if weights[group.name]:
+            if group.name in weights:
                 cells = self.cells(group, recipe)
                 share = weights[group.name] / sum(weights.values()) / len(cells)
                 for cell in cells:
@@ -186,22 +197,38 @@ class Dealer:
                 continue
             if found is not None:
                 truth = truth_of(base, found, plan.group, redraws=attempt)
-                name = base.trained.name
                 return Case(
-                    plan.id, recipe, name, found.edited.artefact, self.brief(recipe, base.task), truth
+                    id=plan.id,
+                    recipe=recipe,
+                    base=base.trained.name,
+                    artefact=found.edited.artefact,
+                    brief=self.brief(recipe, group, base.task),
+                    truth=truth,
+                    companions=self._companions(plan, recipe, base_seed),
                 )
         where = f"{plan.group} at {cell.site} of {base.trained.name}"
         raise DealError(f"{plan.id}: {where} took none of {ATTEMPTS} draws{refusal}")
 
-    def brief(self, recipe: str, task: Task) -> Brief:
+    def _companions(self, plan: CasePlan, recipe: str, base_seed: int) -> tuple[bytes, ...]:
+        """What the case's league grants beside its model."""
+        suite, base = self.suite, self.base(recipe, base_seed).checkpoint
+        league = suite.grant(self._groups[plan.group]).league
+        worlds: tuple[int, ...] = ()
+        if league == "siblings":
+            generator = self._master.generator(suite.name, plan.id, "siblings")
+            worlds = other_worlds(self._seeds(recipe), base_seed, suite.siblings, generator)
+        siblings = [self.base(recipe, seed).checkpoint for seed in worlds]
+        return companions(league, base, siblings, self._master.seed(suite.name, plan.id, "scrambled"))
+
+    def brief(self, recipe: str, group: Group, task: Task) -> Brief:
         """What an auditor of a recipe's model is told; the seed is set for each round."""
-        suite = self.suite
-        prior = {component: p * suite.prior for component, p in self.location_prior(recipe).items()}
+        suite, grant = self.suite, self.suite.grant(group)
+        prior = {component: p * suite.prior for component, p in self.location_prior(recipe, grant).items()}
         return Brief(
             config=self._config(recipe),
             task=public_part(task),
-            league=suite.league,
-            corpus=suite.corpus,
+            league=grant.league,
+            corpus=grant.corpus,
             budget=suite.budget,
             prior=suite.prior,
             component_prior=prior,

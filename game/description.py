@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from game.api import Corpus, League
 from game.dealer import Dealer, entropy_bits
+from game.suite import Grant
 from models.components import Component
 
 
@@ -31,6 +33,8 @@ class PriorRow:
 
     Attributes:
         recipe: The recipe.
+        league: What the auditor is granted.
+        corpus: What `sample` returns.
         checkpoints: Base models.
         bits: Entropy of where, given an edit.
         likeliest: The component with the largest probability.
@@ -39,6 +43,8 @@ class PriorRow:
     """
 
     recipe: str
+    league: League
+    corpus: Corpus
     checkpoints: int
     bits: float
     likeliest: Component
@@ -71,12 +77,21 @@ def describe(dealer: Dealer) -> Description:
         )
         for group in suite.groups
     )
-    return Description(groups, tuple(_prior_row(dealer, recipe) for recipe in suite.recipes))
+    grants = dict.fromkeys(suite.grant(group) for group in suite.groups)
+    dealt = [(r, grant) for r in suite.recipes for grant in grants if dealer.weights_of_groups(r, grant)]
+    return Description(groups, tuple(_prior_row(dealer, recipe, grant) for recipe, grant in dealt))
 
 
-def _prior_row(dealer: Dealer, recipe: str) -> PriorRow:
-    prior = dealer.location_prior(recipe)
+def _prior_row(dealer: Dealer, recipe: str, grant: Grant) -> PriorRow:
+    prior = dealer.location_prior(recipe, grant)
     likeliest = max(prior, key=lambda component: prior[component])
-    checkpoints = sum(bases.checkpoints for bases in dealer.suite.bases if bases.recipe == recipe)
-    possible = sum(p > 0 for p in prior.values())
-    return PriorRow(recipe, checkpoints, entropy_bits(prior), likeliest, prior[likeliest], possible)
+    return PriorRow(
+        recipe=recipe,
+        league=grant.league,
+        corpus=grant.corpus,
+        checkpoints=len(dealer.suite.seeds(recipe)),
+        bits=entropy_bits(prior),
+        likeliest=likeliest,
+        probability=prior[likeliest],
+        components=sum(p > 0 for p in prior.values()),
+    )

@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import Brief, Challenge, Fine, Judgement, Patch, Samples
+from game.api import AccessError, Brief, Challenge, Fine, Judgement, Patch, Samples
 from game.case import Case
 from game.hearing import Outcome, Status, copied
 from game.in_process import heard_in_process
@@ -28,6 +28,8 @@ from models.recipe import named_recipe
 from models.seeds import named_generator
 from models.tasks.base import Task
 from models.zoo import trained
+
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class BaseChangedError(RuntimeError):
     """The zoo holds another checkpoint under a base's name than the one that the case was made from."""
 
 
-def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
+def play_round(case: Case, player: LoadedAuditor, seed: int, device: Device = "cpu") -> RoundRecord:
     """One round: open a toolbox, let the auditor look, close it, let it judge, score what it said.
 
     A failing auditor costs itself: whatever it raises or returns becomes a status and a fixed penalty.
@@ -87,12 +89,13 @@ def play_round(case: Case, player: LoadedAuditor, seed: int) -> RoundRecord:
         player: The auditor; one that sees the reference gets an unmetered toolbox that grants it, open
             while it judges too.
         seed: The auditor's own randomness for this round.
+        device: Where the case's models run; auditors are on the CPU, and so is all that they are shown.
 
     Raises:
         BaseChangedError: For one that sees the reference, which is gone.
         IsolationError: The auditor's jail cannot be built.
     """
-    toolbox = open_toolbox(case, unmetered=player.sees_reference)
+    toolbox = open_unmetered(case, device) if player.sees_reference else open_toolbox(case, device)
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
     heard = _heard(player, toolbox, brief, case.challenge)
@@ -143,18 +146,39 @@ def _heard_in_a_jail(
     return Outcome("DONE", "", said, judgement, heard.cpu_s)
 
 
-def open_toolbox(case: Case, unmetered: bool = False) -> ModelToolbox:
-    """The door to a case's model, as its league grants it; unmetered, with the exact reference too."""
-    model = from_bytes(case.artefact).model()
-    if not unmetered:
-        return ModelToolbox(model, league=case.brief.league, corpus=_corpus(case), total=case.brief.budget)
+def open_toolbox(case: Case, device: Device = "cpu") -> ModelToolbox:
+    """The door to a case's models, as its league grants them; everything it needs is in the case."""
+    league = case.brief.league
+    model, *granted = (from_bytes(data).model(device) for data in (case.artefact, *case.companions))
+    siblings = granted if league == "siblings" else []
+    reference = granted[0] if granted and not siblings else None
+    return ModelToolbox(
+        model,
+        league=league,
+        corpus=_corpus(case),
+        total=case.brief.budget,
+        reference=reference,
+        siblings=siblings,
+    )
+
+
+def open_unmetered(case: Case, device: Device = "cpu") -> ModelToolbox:
+    """The door for one that sees the reference, whatever the league: exact, in the case's own coordinates.
+
+    Raises:
+        BaseChangedError: The base that the case was made from is gone.
+    """
     recipe_name, world_seed, seed = base_parts(case.base)
     base = trained(named_recipe(recipe_name), world_seed, seed).checkpoint
     if base.hash != case.truth.record["base_hash"]:
         raise BaseChangedError(f"{case.base}: trained again, it is not the base that {case.id} was made from")
     aligned = Checkpoint(base.config, _in_coordinates_of(case, base))
     return ModelToolbox(
-        model, league="reference", corpus=_corpus(case), total=float("inf"), reference=aligned.model()
+        from_bytes(case.artefact).model(device),
+        league="reference",
+        corpus=_corpus(case),
+        total=float("inf"),
+        reference=aligned.model(device),
     )
 
 
@@ -177,6 +201,8 @@ def _corpus(case: Case) -> CorpusSampler:
     worlds: list[Task] = []
 
     def draw(n: int, seed: int) -> Samples:
+        if case.brief.corpus == "none":
+            raise AccessError("sample: this case has no public corpus; the brief says corpus: none")
         if not worlds:
             recipe_name, world_seed, _ = base_parts(case.base)
             worlds.append(named_recipe(recipe_name).task.build(world_seed))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 
@@ -20,11 +20,19 @@ from models.recipe import Recipe, named_recipe, recipe_names
 from models.strict_yaml import ConfigError, Document, Fault, StrictModel, read_document
 
 FOLDER = Path(__file__).parent / "suites"
+LEAGUES: tuple[League, ...] = get_args(League)
 if TYPE_CHECKING:
     AnyFamily = Family
 else:  # the folder decides which kinds there are
     AnyFamily = Annotated[reduce(or_, families().values()), Field(discriminator="kind")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+
+
+class Grant(NamedTuple):
+    """What an auditor of a case may access; every brief tells it."""
+
+    league: League
+    corpus: Corpus
 
 
 class Bases(StrictModel):
@@ -51,6 +59,8 @@ class Group(StrictModel):
             is every head of a layer.
         controls: Kinds of controls, drawn uniformly, each matched to an edit that is solved and discarded.
         camouflage: Passes that hide every case of the group, its controls too.
+        league: What auditors of its cases are granted, if not what the suite says.
+        corpus: What `sample` returns for them, if not what the suite says.
     """
 
     name: Name
@@ -59,6 +69,8 @@ class Group(StrictModel):
     sites: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]]
     controls: Annotated[tuple[str, ...], Field(min_length=1)]
     camouflage: Camouflage = ()
+    league: League | None = None
+    corpus: Corpus | None = None
 
     def hidden(self, spec: EditSpec) -> EditSpec:
         """The specification with the group's camouflage."""
@@ -70,8 +82,9 @@ class Suite(StrictModel):
 
     Attributes:
         title: One line for tables.
-        league: What auditors are granted.
-        corpus: What `sample` returns.
+        league: What auditors are granted, in every group that does not say otherwise.
+        corpus: What `sample` returns, likewise.
+        siblings: Clean models of other worlds that a case of that league grants.
         prior: P(edited), in every group.
         budget: Credits a round.
         deadline: Wall-clock limit of a round, seconds.
@@ -85,6 +98,7 @@ class Suite(StrictModel):
     title: str
     league: League = "whitebox"
     corpus: Corpus = "prompts"
+    siblings: Annotated[int, Field(ge=1, le=16)] = 3
     prior: Annotated[float, Field(gt=0, le=2 / 3)] = 0.5
     budget: Annotated[float, Field(gt=0, le=1e9)]
     deadline: Annotated[float, Field(gt=0, le=3600)] = 60.0
@@ -110,6 +124,21 @@ class Suite(StrictModel):
     def recipes(self) -> dict[str, Recipe]:
         """The recipes by name."""
         return {bases.recipe: named_recipe(bases.recipe) for bases in self.bases}
+
+    def grant(self, group: Group) -> Grant:
+        """What auditors of a group's cases may access."""
+        return Grant(group.league or self.league, group.corpus or self.corpus)
+
+    @property
+    def leagues(self) -> tuple[League, ...]:
+        """The leagues that cases are dealt in, those that grant less first."""
+        dealt = {self.grant(group).league for group in self.groups}
+        return tuple(league for league in LEAGUES if league in dealt)
+
+    def seeds(self, recipe: str) -> tuple[int, ...]:
+        """World seeds, and training seeds, of a recipe's checkpoints, without repeats."""
+        declared = [seed for bases in self.bases if bases.recipe == recipe for seed in bases.seeds]
+        return tuple(dict.fromkeys(declared))
 
     def with_budget(self, budget: float) -> Self:
         """The same suite at another budget, credits a round."""
@@ -185,6 +214,7 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
                 message = f"{control} trains further, but recipe {untrained} says nothing about training"
                 faults.append(document.error(("groups", index, "controls", place), message))
         faults += _site_faults(document, suite, index) + _camouflage_faults(document, suite, index)
+        faults += _sibling_faults(document, suite, index)
     return faults
 
 
@@ -211,6 +241,23 @@ def _camouflage_faults(document: Document, suite: Suite, index: int) -> list[Con
             except CamouflageError as error:
                 message = f"{recipe.name}: {error}"
                 faults.append(document.error(("groups", index, "camouflage", place), message))
+    return faults
+
+
+def _sibling_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
+    """Recipes of a group that have too few other worlds for the siblings that its league grants."""
+    group, faults = suite.groups[index], []
+    if suite.grant(group).league != "siblings":
+        return []
+    at: tuple[str | int, ...] = ("groups", index, "league") if group.league else ("league",)
+    for recipe in (name for name in group.sites if name in suite.recipes):
+        others = len(suite.seeds(recipe)) - 1
+        if suite.recipes[recipe].imported is not None:
+            message = f"{recipe} is imported and has no model of another world; choose another league"
+            faults.append(document.error(at, message))
+        elif others < suite.siblings:
+            wanted = f"wanted siblings: {suite.siblings}, so at least {suite.siblings + 1} checkpoints"
+            faults.append(document.error(at, f"{recipe} has {others} models of other worlds; {wanted}"))
     return faults
 
 

@@ -173,6 +173,9 @@ class ModelToolbox:
         return compile_interventions(interventions, shapes, self._model.unembed.W_U.device)
 
     def _check_granted(self, call: str, interventions: Sequence[Intervention] = ()) -> None:
+        if call in ("sibling", "reference") and self._role != "subject":
+            advice = "ask the toolbox of the model under audit"
+            raise AccessError(f"{call}: the toolbox of a {self._role.split()[0]} opens no other; {advice}")
         for what in (call, "interventions") if interventions else (call,):
             if self._league not in GRANTED_BY[what]:
                 granting = ", ".join(GRANTED_BY[what])

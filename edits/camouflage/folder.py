@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from edits.camouflage.base import Pass
+from edits.camouflage.base import CamouflageError, Exact, Pass
+from models.transformer import TransformerConfig
 
 
 def passes() -> dict[str, type[Pass]]:
@@ -25,6 +26,20 @@ def passes() -> dict[str, type[Pass]]:
                 ):
                     found[value.model_fields["kind"].default] = value
     return dict(sorted(found.items()))
+
+
+def exact_passes(config: TransformerConfig) -> tuple[Exact, ...]:
+    """Every exact pass that suits an architecture, with its default settings, by name."""
+    exact = (each(kind=kind) for kind, each in passes().items() if issubclass(each, Exact))
+    return tuple(each for each in exact if _suits(each, config))
+
+
+def _suits(each: Pass, config: TransformerConfig) -> bool:
+    try:
+        each.check(config)
+    except CamouflageError:
+        return False
+    return True
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from edits.base import Candidate, Control, EditError
 from edits.camouflage.base import CamouflageError, Exact, Pass, rewritten
-from edits.camouflage.folder import AnyPass, passes
+from edits.camouflage.folder import AnyPass, exact_passes, passes
 from edits.controls.other_weights import check_camouflage, replaced
 from edits.gates import Gates
 from edits.moments import Base
@@ -21,12 +21,9 @@ from models.transformer import TransformerConfig
 def _exact(chosen: tuple[AnyPass, ...]) -> tuple[AnyPass, ...]:
     for each in chosen:
         if not each.exact:
-            raise ValueError(f"{each.kind} is approximate; allowed: {', '.join(_exact_kinds())}")
+            exact = ", ".join(kind for kind, each in passes().items() if issubclass(each, Exact))
+            raise ValueError(f"{each.kind} is approximate; allowed: {exact}")
     return chosen
-
-
-def _exact_kinds() -> dict[str, type[Pass]]:
-    return {kind: each for kind, each in passes().items() if issubclass(each, Exact)}
 
 
 class GaugeOnlyEdit(StrictModel):
@@ -69,7 +66,7 @@ class GaugeOnly(Control):
     def _chosen(self, config: TransformerConfig) -> tuple[Pass, ...]:
         if self.edit.passes != "drawn":
             return self.edit.passes
-        fitting = [each for each in map(_default, _exact_kinds()) if _suits(each, config)]
+        fitting = exact_passes(config)
         generator = named_generator(self.seed, "passes")
         order = torch.randperm(len(fitting), generator=generator).tolist()
         count = 1 + int(torch.randint(len(fitting), (), generator=generator))
@@ -79,15 +76,3 @@ class GaugeOnly(Control):
         """What was rewritten."""
         kinds = ", ".join(each.kind for each in self._chosen(base.checkpoint.config))
         return f"the same function in other coordinates ({kinds})"
-
-
-def _default(kind: str) -> Pass:
-    return _exact_kinds()[kind](kind=kind)
-
-
-def _suits(each: Pass, config: TransformerConfig) -> bool:
-    try:
-        each.check(config)
-    except CamouflageError:
-        return False
-    return True

@@ -15,8 +15,8 @@ from game.suite import Suite
 
 def description_view(suite: Suite, description: Description) -> RenderableType:
     """Title and terms, then groups, then what the prior says of each recipe's models."""
-    dealt = f"{suite.n_cases} cases, P(edited) {suite.prior:.2f}, corpus of {suite.corpus}"
-    terms = f"{suite.league}, {suite.budget:,.0f} credits and {suite.deadline:.0f} s a round"
+    dealt = f"{suite.n_cases} cases, P(edited) {suite.prior:.2f}"
+    terms = f"{', '.join(suite.leagues)}; {suite.budget:,.0f} credits and {suite.deadline:.0f} s a round"
     headline = f"headline = {' + '.join(suite.parts)}"
     heading = Text(f"{suite.name} · {suite.title}", style="bold")
     said = Text(f"{dealt}; {terms}; {headline}")
@@ -38,8 +38,7 @@ def description_data(suite: Suite, description: Description) -> dict[str, Any]:
         "digest": suite.digest,
         "cases": suite.n_cases,
         "prior": suite.prior,
-        "league": suite.league,
-        "corpus": suite.corpus,
+        "leagues": list(suite.leagues),
         "budget": suite.budget,
         "parts": list(suite.parts),
         "groups": [asdict(group) for group in description.groups],
@@ -58,9 +57,10 @@ def _groups(description: Description) -> list[list[str]]:
 
 
 def _priors(description: Description) -> list[list[str]]:
-    rows = [["recipe", "models", "components", "location", "likeliest", "P(written | edited)"]]
+    heading = ["recipe", "league", "corpus", "models", "components", "location", "likeliest"]
+    rows = [[*heading, "P(written | edited)"]]
     for prior in description.priors:
-        counts = [str(prior.checkpoints), str(prior.components)]
+        counts = [prior.league, prior.corpus, str(prior.checkpoints), str(prior.components)]
         figures = [f"{prior.bits:.2f} bits", str(prior.likeliest), f"{prior.probability:.3f}"]
         rows.append([prior.recipe, *counts, *figures])
     return rows

@@ -7,7 +7,7 @@ from game.dealer import CasePlan, Dealer
 from game.loader import load_auditor
 from game.master import Master
 from game.referee import play_round
-from game.suite import Suite, suite_of
+from game.suite import Grant, Suite, suite_of
 from models.components import Component
 from models.strict_yaml import ConfigError, parse_document
 from models.zoo import Trained
@@ -44,7 +44,7 @@ def test_a_control_goes_through_the_same_camouflage_as_the_edit_it_stands_in_for
 
 
 def test_heads_that_move_share_their_layers_prior(dealer: Dealer) -> None:
-    prior = dealer.location_prior("facts-tiny")
+    prior = dealer.location_prior("facts-tiny", Grant("whitebox", "prompts"))
     for layer in range(4):
         of_layer = {prior[Component("attn", layer, head)] for head in range(2)}
         assert len({round(p, 12) for p in of_layer}) == 1

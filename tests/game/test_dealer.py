@@ -13,7 +13,7 @@ from game.loader import load_auditor
 from game.master import Master
 from game.referee import play_round
 from game.scoring import Declared
-from game.suite import suite_of
+from game.suite import Grant, suite_of
 from models.checkpoints import from_bytes, to_bytes
 from models.components import Component, component_entries
 from models.strict_yaml import parse_document
@@ -163,7 +163,9 @@ def test_a_damaged_note_on_acceptance_is_measured_again(own_cache: Path, dealer:
 
 def test_the_description_counts_bits(dealer: Dealer) -> None:
     (row,) = describe(dealer).priors
-    assert row.bits == pytest.approx(entropy_bits(dealer.location_prior("facts-tiny")))
+    assert row.bits == pytest.approx(
+        entropy_bits(dealer.location_prior("facts-tiny", Grant("whitebox", "prompts")))
+    )
     assert 2 < row.bits < 4
     assert row.probability == pytest.approx(0.3)
     assert entropy_bits({Component("embed"): 0.5, Component("unembed"): 0.5}) == 1.0
