@@ -334,7 +334,7 @@ def test_the_reference_shares_the_meter_but_no_results(
     assert box.budget.spent == 6
     with pytest.raises(BudgetExceededError, match="0 are left"):
         reference.logits(tokens[:, :3])
-    with pytest.raises(AccessError, match="reference: not granted by the whitebox league"):
+    with pytest.raises(AccessError, match="reference: the toolbox of a reference opens no other"):
         reference.reference()
     box.close()
     with pytest.raises(AccessError, match="the toolbox is closed"):
