@@ -23,7 +23,8 @@ def batches(box: Toolbox, rows: int, cotangents: int = 1) -> Iterator[Tensor]:
         rows: How many there are.
         cotangents: How many gradients of each row are wanted, as `vjp` counts them.
     """
-    yield from torch.split(torch.arange(rows), max(box.budget.max_rows // cotangents, 1))
+    if rows:
+        yield from torch.split(torch.arange(rows), max(box.budget.max_rows // cotangents, 1))
 
 
 def run(

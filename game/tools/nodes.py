@@ -46,6 +46,13 @@ def writers(config: TransformerConfig) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
+def varying_writers(config: TransformerConfig) -> tuple[Node, ...]:
+    """The writers whose output depends on which tokens a prompt has: all but positions and biases."""
+    return tuple(
+        node for node in writers(config) if node.name != "pos_embed" and not node.name.endswith(".bias")
+    )
+
+
 def readers(config: TransformerConfig) -> tuple[Node, ...]:
     """Everything that reads the residual stream, in the order of the forward pass."""
     nodes: list[Node] = []

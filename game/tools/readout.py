@@ -17,6 +17,7 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.prices import weight_price
+from game.tools.norms import centred, normalized
 
 SCALE = "ln_final.hook_scale"
 
@@ -58,21 +59,6 @@ class Readout:
         return normalized(stream.double(), self.config) * self.gain @ self.W_U + (
             self.bias @ self.W_U + self.b_U
         )
-
-
-def normalized(stream: Tensor, config: TransformerConfig) -> Tensor:
-    """The stream as a norm leaves it, before gain and bias."""
-    if config.normalization_type is None:
-        return stream
-    stream = centred(stream, config)
-    return stream / (stream.square().mean(-1, keepdim=True) + config.eps).sqrt()
-
-
-def centred(vectors: Tensor, config: TransformerConfig) -> Tensor:
-    """Vectors of the residual stream without what LayerNorm cannot see, their mean."""
-    if config.normalization_type != "LN":
-        return vectors
-    return vectors - vectors.mean(-1, keepdim=True)
 
 
 def read_readout(box: Toolbox) -> Readout:
