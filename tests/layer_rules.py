@@ -16,6 +16,19 @@ MAY_IMPORT = {
     "edits": ("edits", "models"),
     "auditors": ("game.api", "game.tools"),
     "game.api": ("game.api", "models.components", "models.transformer"),
+    "game.tools.result": (
+        "game.tools",
+        "game.api",
+        "game.report.tool_figure",
+    ),  # `figure()`, when it is called
+    "game.report.tool_figure": (
+        "game.tools",
+        "game.api",
+        "game.report.tool_panels",
+        "game.report.tool_colours",
+    ),
+    "game.report.tool_panels": ("game.tools", "game.api"),
+    "game.report.tool_colours": ("game.report.tool_panels",),
     "game.tools": ("game.tools", "game.api", "game.prices"),
     "game": ("game", "edits", "models"),
 }

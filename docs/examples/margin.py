@@ -49,6 +49,7 @@ def margin(box: Toolbox, tokens: Prompts, least: float = 0.1) -> ToolResult:
         data="margin",
         words="tokens",
         tooltip="answer",
+        tokens=["answer"],
         unit="nats",
         link=["prompt", "pos"],
     )

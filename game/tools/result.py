@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from game.api import PublicTask
 from game.tools.view import Axis, Link, View, ViewKind, numbered, view_faults
 
 __all__ = ["Axis", "Link", "Summary", "ToolResult", "View", "ViewKind", "numbered"]
@@ -83,6 +84,19 @@ class ToolResult:
             "summary": [as_data(vars(each) | {"stands_out": each.stands_out}) for each in self.summary],
             "suspects": as_data(self.suspects),
         }
+
+    def figure(self, task: PublicTask | None = None) -> Any:
+        """The views as a `plotly.graph_objects.Figure`.
+
+        Args:
+            task: Knows the words for token ids, such as `brief.task`.
+
+        Raises:
+            ModuleNotFoundError: plotly is not installed; it comes with the extra `plot`.
+        """
+        from game.report.tool_figure import result_figure  # only who draws needs plotly
+
+        return result_figure(self, task)
 
     def _faults(self) -> Iterator[str]:
         shapes = {name: tuple(array.shape) for name, array in self.arrays.items()}

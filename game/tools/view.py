@@ -7,13 +7,14 @@
 | `attention` | `[..., query, key]` | from where to where is looked; tokens as the labels of both axes |
 | `bars` | `[..., series, bar]`, or `[bar]` | a bar for each number |
 | `lines` | `[..., series, point]`, or `[point]` | a line for each series, over `x` if it is given |
-| `scatter` | `[series, point]`, or `[point]` | a point at (`x`, data); wants `x` |
+| `scatter` | `[..., series, point]`, or `[point]` | a point at (`x`, data); wants `x` |
 | `table` | `[row, column]`, or `[row]` | numbers; with one axis, `columns` are further arrays |
 | `graph` | `[source, target]` | an arrow for each number that is neither 0 nor NaN |
 | `text` | `[sentence]` | the axis's labels as sentences, each with its number |
 | `compare` | `[panel, ..., row, column]` | heatmaps side by side, on one scale |
 
-Of an array with more axes than a medium can show, slices of the leading axes are shown, each with its name.
+Of an array with more axes than these, slices are shown, each with its name: of the leading axes, or of those
+that the view names under `slices`.
 A tool has no vocabulary. It gives token ids, as an axis's `tokens` or as an array under `words`; whoever
 draws for a task that is known puts words in their place, and `#17` otherwise.
 """
@@ -33,12 +34,13 @@ AXES: Mapping[ViewKind, tuple[int, int | None]] = {  # at least, at most
     "attention": (2, None),
     "bars": (1, None),
     "lines": (1, None),
-    "scatter": (1, 2),
+    "scatter": (1, None),
     "table": (1, 2),
     "graph": (2, 2),
     "text": (1, 1),
     "compare": (2, None),
 }
+DRAWN: Mapping[ViewKind, int] = dict.fromkeys(AXES, 2) | {"compare": 3}  # at most, in one picture
 WANTED: Mapping[ViewKind, str] = {"tokens": "words", "scatter": "x"}
 
 
@@ -59,9 +61,12 @@ class View(TypedDict):
         data: Name of the array that is drawn. NaN is drawn as nothing.
         title: Of the picture; by default the array's name.
         unit: Of the data, such as `nats`.
-        words: Name of an array of token ids.
+        words: Name of an array of token ids, -1 for none; they are written into the picture.
         tooltip: Name of an array that is told beside the data.
+        tokens: Names of those of the data, tooltip and columns whose numbers are token ids.
         columns: Of a `table` with one axis: names of further arrays.
+        slices: Names of the axes of which each entry is a picture of its own; by default those before the
+            last two, and of `compare` none but those between the first and the last two.
         x: Name of an array of places along the last axis; of `lines` it may have that one axis alone.
         interval: Names of two arrays, the ends of an error bar.
         null: Names of two arrays, the ends of the null band; each may also be a single number.
@@ -77,7 +82,9 @@ class View(TypedDict):
     unit: NotRequired[str]
     words: NotRequired[str]
     tooltip: NotRequired[str]
+    tokens: NotRequired[Sequence[str]]
     columns: NotRequired[Sequence[str]]
+    slices: NotRequired[Sequence[str]]
     x: NotRequired[str]
     interval: NotRequired[tuple[str, str]]
     null: NotRequired[tuple[str, str]]
@@ -115,8 +122,9 @@ def view_faults(view: View, shapes: Mapping[str, Shape], whole: Collection[str])
         return
     yield from _axis_faults(view)
     yield from _array_faults(view, shapes)
-    if "words" in view and view["words"] in shapes and view["words"] not in whole:
-        yield f'words: "{view["words"]}" does not hold token ids, which are whole numbers'
+    for key, name in _tokens_named(view):
+        if name in shapes and name not in whole:
+            yield f'{key}: "{name}" does not hold token ids, which are whole numbers'
     if "range" in view and not view["range"][0] < view["range"][1]:
         yield f"range: got {view['range']}, wanted the lower end first"
 
@@ -127,6 +135,17 @@ def _axis_faults(view: View) -> Iterator[str]:
     if not least <= count <= (most or count):
         wanted = f"{least}" if least == most else f"from {least}" + (f" to {most}" if most else "")
         yield f"axes: a {kind} has {wanted}, got {count}"
+    names = [axis["name"] for axis in view["axes"]]
+    shown = {view["data"], view.get("tooltip"), *view.get("columns", ())}
+    if strange := [name for name in view.get("tokens", ()) if name not in shown]:
+        yield f'tokens: "{strange[0]}" is neither data nor tooltip nor a column'
+    if len(set(names)) < count:
+        yield f"axes: wanted names of their own, got {', '.join(names)}"
+    if strange := [name for name in view.get("slices", ()) if name not in names]:
+        yield f"slices: no axis is called {strange[0]}; allowed: {', '.join(names)}"
+    left = count - len(view.get("slices", names[: max(count - DRAWN[kind], 0)]))
+    if not least <= left <= DRAWN[kind]:
+        yield f"slices: {left} axes are left to draw, a {kind} wants {least} to {DRAWN[kind]}"
     if kind in WANTED and WANTED[kind] not in view:
         yield f"{WANTED[kind]}: missing, and {kind} wants it"
     if "columns" in view and (kind, count) != ("table", 1):
@@ -147,6 +166,12 @@ def _array_faults(view: View, shapes: Mapping[str, Shape]) -> Iterator[str]:
             yield f'{key}: "{name}" is not among the arrays: {", ".join(shapes)}'
         elif shapes[name] not in allowed:
             yield f'{key}: "{name}" has shape {shapes[name]}, its view has axes of {wanted}'
+
+
+def _tokens_named(view: View) -> Iterator[tuple[str, str]]:
+    if "words" in view:
+        yield "words", view["words"]
+    yield from (("tokens", name) for name in view.get("tokens", ()))
 
 
 def _named(view: View) -> Iterator[tuple[str, str]]:
