@@ -17,14 +17,16 @@ Primitive = Literal["logits", "activations", "vjp", "weight", "sample", "sibling
 _CARRIED = (torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Data from a jail: every key known, nothing converted, every number finite."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 Name = Annotated[str, Field(max_length=200)]  # longer than any; looking for the nearest one takes time
 
 
-class InterventionData(_Strict):
+class InterventionData(Strict):
     """An intervention but for its tensors, which travel as `<index>.value` and `<index>.mask`."""
 
     name: Name
@@ -35,7 +37,7 @@ class InterventionData(_Strict):
     masked: bool
 
 
-class Call(_Strict):
+class Call(Strict):
     """One call; ids count up from 0, and `box` is 0 for the model under audit."""
 
     type: Literal["call"] = "call"

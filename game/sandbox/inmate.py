@@ -1,7 +1,8 @@
 """What a child of the fork server does: lock itself in, try to get out, then load the auditor and play.
 
-One child is one round. It says `hello` with what its self-test found, waits for `start`, and ends with one
-of `described`, `report` or `fault`.
+One child is one round. It says `hello` with what its self-test found, waits for `start`, and answers with
+`described`, `report` or `fault`. After a report it may be shown a `challenge`, and answers with `judgement`
+or `fault`.
 """
 
 import json
@@ -15,17 +16,18 @@ from typing import Any
 
 import torch
 
-from game.api import Auditor
 from game.brief_text import brief_from_json
 from game.hearing import copied, described
 from game.loader import LoadedAuditor, LoadError, load_auditor
 from game.rules.faults import ReportError
+from game.rules.judgement import judged
 from game.sandbox.kernel import PR_SET_PDEATHSIG, drop_capabilities, process_control
 from game.sandbox.landlock import lock_files
 from game.sandbox.limits import keep_only, limit
 from game.sandbox.remote import Line, RemoteToolbox
 from game.sandbox.seccomp import lock_calls
 from game.sandbox.self_test import Targets, findings
+from game.sandbox.testimony import judgement_frame, read_challenge, report_frame
 from game.sandbox.tiers import IsolationError, Limits, Tier
 from game.scoring import Declared
 from game.wire import Channel, Frame
@@ -74,7 +76,7 @@ def live(descriptor: int, order: Order) -> None:
     if start.header["type"] == "describe":
         channel.send(_description(start))
     elif start.header["type"] == "audit":
-        channel.send(_outcome(start, channel))
+        _testify(start, channel)
 
 
 def _lock(order: Order) -> None:
@@ -119,39 +121,43 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
-def _outcome(start: Frame, channel: Channel) -> dict[str, Any]:
-    """The frame that ends a round: a report, or what went wrong."""
+def _testify(start: Frame, channel: Channel) -> None:
+    """The frames that end a round: a report and perhaps a judgement, or what went wrong."""
     try:
-        auditor = _loaded(start).auditor
+        player = _loaded(start)
     except LoadError as error:
-        return _fault("ERROR", f"LoadError: {one_line(str(error))}"[:500])
+        channel.send(_fault("ERROR", f"LoadError: {one_line(str(error))}"[:500]))
+        return
     try:
-        return _report(auditor, start, channel)
+        _say(player, start, channel)
     except ReportError as error:
-        return _fault("INVALID", one_line(str(error)))
+        channel.send(_fault("INVALID", one_line(str(error))))
     except BaseException as error:
-        return _fault("ERROR", described(error, auditor))
+        channel.send(_fault("ERROR", described(error, player.auditor)))
 
 
-def _report(auditor: Auditor, start: Frame, channel: Channel) -> dict[str, Any]:
-    """The auditor's report as data.
+def _say(player: LoadedAuditor, start: Frame, channel: Channel) -> None:
+    """Send the auditor's report and, if it has `judge` and the referee asks, its judgement.
 
     Raises:
-        ReportError: It breaks a rule.
+        ReportError: One of them breaks a rule.
     """
-    header = start.header
+    header, auditor = start.header, player.auditor
     brief = brief_from_json(header["brief"])
     total = float("inf") if header["total"] is None else header["total"]
     torch.set_grad_enabled(True)
-    box = RemoteToolbox(Line(channel, total, header["max_rows"]), brief.config)
-    said = copied(auditor.audit(box, brief), Declared.of(brief), brief.config)
-    return {
-        "type": "report",
-        "p_edited": said.belief.p_edited,
-        "components": said.components,
-        "notes": said.notes,
-        "claims": json.dumps(said.claims),  # as text: a claim may hold what no header may
-    }
+    line = Line(channel, total, header["max_rows"])
+    said = copied(auditor.audit(RemoteToolbox(line, brief.config), brief), Declared.of(brief), brief.config)
+    if not player.sees_reference:
+        line.close()
+    judge: Any = getattr(auditor, "judge", None)
+    reported = report_frame(said, judges=judge is not None)
+    channel.send(reported.header, reported.tensors)
+    if judge is not None:
+        asked = channel.receive()
+        challenge = read_challenge(asked)
+        said_of_it = judgement_frame(judged(judge(challenge), challenge), asked.header["challenge"])
+        channel.send(said_of_it.header, said_of_it.tensors)
 
 
 def _fault(status: str, error: str) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import math
+import secrets
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,10 +17,10 @@ from game.api import Brief, Challenge, Judgement, Report, Toolbox
 from game.brief_text import brief_to_json
 from game.loader import AUDITOR, LoadedAuditor, LoadError
 from game.sandbox.serving import Desk
-from game.sandbox.warden import Child, Sandbox
+from game.sandbox.testimony import challenge_frame, read_judgement, read_report
+from game.sandbox.warden import Sandbox
 from game.toolbox import ModelToolbox
-from game.wire import Frame, WireClosedError, WireError, WireTimeoutError
-from models.components import Component
+from game.wire import Channel, Frame, WireClosedError, WireError, WireTimeoutError
 from models.naming import one_line
 
 Outcome = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]
@@ -34,15 +35,20 @@ class Heard:
         status: As in `RoundRecord`.
         error: One line; empty when done.
         report: None unless done; still to be checked.
+        judges: Whether the auditor has `judge`.
+        judgement: Of the challenge, where it was asked; still to be checked.
         cpu_s: CPU seconds of the jail.
-        judgement: Of the challenge, where the auditor has `judge`; still to be checked.
     """
 
     status: Outcome
     error: str
-    report: Report | None
-    cpu_s: float
+    report: Report | None = None
+    judges: bool = False
     judgement: Judgement | None = None
+    cpu_s: float = 0.0
+
+
+_SILENT = Heard("ERROR", "it said nothing")
 
 
 @dataclass(frozen=True)
@@ -77,32 +83,51 @@ class IsolatedAuditor:
         Raises:
             IsolationError: The jail cannot be built; no fault of the auditor.
         """
-        status: Outcome
+        heard, missing = _SILENT, ""
         with self.sandbox.child(brief.deadline, code_of(self.reference)) as child:
+            child.channel.deadline = time.monotonic() + brief.deadline
             try:
-                status, error, report = self._played(child, toolbox, brief)
+                desk = Desk(toolbox, self.sandbox.limits.calls)
+                heard = self._reported(child.channel, desk, toolbox, brief)
+                if not self.sees_reference:
+                    toolbox.close()
+                if challenge is not None and heard.judges:
+                    heard = _judged(child.channel, desk, heard, challenge)
             except WireTimeoutError:
-                status, error, report = "TIMEOUT", f"no report within {brief.deadline:g} s", None
+                heard = Heard("TIMEOUT", f"no report within {brief.deadline:g} s")
             except WireClosedError:
-                status, error, report = "ERROR", "", None
+                missing = "judgement" if heard.report else "report"
             except WireError as fault:
-                status, error, report = "INVALID", one_line(str(fault)), None
-        ended = f"its process ended without a report ({_ending(child.code)})"
-        return Heard(status, error or ("" if status == "DONE" else ended), report, child.cpu_s)
+                heard = Heard("INVALID", one_line(str(fault)))
+        if missing:
+            heard = Heard("ERROR", f"its process ended without a {missing} ({_ending(child.code)})")
+        return replace(heard, cpu_s=child.cpu_s)
 
-    def _played(self, child: Child, toolbox: Toolbox, brief: Brief) -> tuple[Outcome, str, Report | None]:
-        child.channel.deadline = time.monotonic() + brief.deadline
-        total = toolbox.budget.total
-        start = {
-            "type": "audit",
-            "reference": self.reference,
-            "settings": dict(self.settings),
-            "brief": brief_to_json(brief),
-            "total": total if math.isfinite(total) else None,
-            "max_rows": toolbox.budget.max_rows,
-        }
-        child.channel.send(start)
-        return _last_word(Desk(toolbox, self.sandbox.limits.calls).last_word(child.channel))
+    def _reported(self, channel: Channel, desk: Desk, toolbox: ModelToolbox, brief: Brief) -> Heard:
+        """What comes of `audit`."""
+        budget = toolbox.budget
+        start = start_frame(self.reference, self.settings, brief, budget.total, budget.max_rows)
+        channel.send(start.header)
+        frame = desk.last_word(channel)
+        if fault := _fault_in(frame, "report"):
+            return fault
+        report, judges = read_report(frame)
+        return Heard("DONE", "", report, judges=judges)
+
+
+def start_frame(
+    reference: str, settings: Mapping[str, Any], brief: Brief, total: float, max_rows: int
+) -> Frame:
+    """What starts a round in a jail: everything that it is told beside the toolbox's answers."""
+    header = {
+        "type": "audit",
+        "reference": reference,
+        "settings": dict(settings),
+        "brief": brief_to_json(brief),
+        "total": total if math.isfinite(total) else None,
+        "max_rows": max_rows,
+    }
+    return Frame(header)
 
 
 def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox) -> LoadedAuditor:
@@ -175,25 +200,28 @@ def _settings(text: object) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _last_word(frame: Frame) -> tuple[Outcome, str, Report | None]:
-    """Status, error and report in the frame that ended a round.
+def _judged(channel: Channel, desk: Desk, heard: Heard, challenge: Challenge) -> Heard:
+    """What comes of `judge`; calls of the toolbox are still answered, by refusing them once it is closed."""
+    number = secrets.token_hex(8)
+    asked = challenge_frame(challenge, number)
+    channel.send(asked.header, asked.tensors)
+    frame = desk.last_word(channel)
+    return _fault_in(frame, "judgement") or replace(heard, judgement=read_judgement(frame, number))
+
+
+def _fault_in(frame: Frame, wanted: str) -> Heard | None:
+    """The fault that ended a round; None if the frame holds what was wanted.
 
     Raises:
-        WireError: It is neither a report nor a fault.
+        WireError: It is neither.
     """
     header = frame.header
     if header.get("type") == "fault" and header.get("status") in ("ERROR", "INVALID"):
         status: Outcome = "ERROR" if header["status"] == "ERROR" else "INVALID"
-        return status, one_line(str(header.get("error", "")))[:1000] or "it does not say why", None
-    if header.get("type") != "report":
-        raise WireError(f"frame: type {str(header.get('type'))[:20]!r}; allowed: call, report, fault")
-    try:
-        components = {Component.parse(name): p for name, p in header["components"].items()}
-        claims = json.loads(header["claims"])
-        report = Report(header["p_edited"], components, tuple(claims), notes=header["notes"])
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise WireError(f"report: {type(error).__name__}: {str(error)[:200]}") from None
-    return "DONE", "", report
+        return Heard(status, one_line(str(header.get("error", "")))[:1000] or "it does not say why")
+    if header.get("type") != wanted:
+        raise WireError(f"frame: type {str(header.get('type'))[:20]!r}; allowed: call, {wanted}, fault")
+    return None
 
 
 def _ending(code: int | None) -> str:

@@ -26,12 +26,25 @@ class Line:
 
     def __init__(self, channel: Channel, total: float, max_rows: int) -> None:
         self._channel, self._total, self._max_rows = channel, total, max_rows
-        self._spent, self._calls = 0.0, 0
+        self._spent, self._calls, self._open = 0.0, 0, True
 
     @property
     def budget(self) -> Budget:
         """As of the last answer; nobody else spends."""
         return Budget(self._total, self._spent, self._max_rows)
+
+    def close(self) -> None:
+        """Refuse every further call; the referee has closed its toolbox too."""
+        self._open = False
+
+    def check_open(self) -> None:
+        """Nothing, until the report is made.
+
+        Raises:
+            AccessError: The toolbox is closed, as the referee's would say.
+        """
+        if not self._open:
+            raise AccessError("the toolbox is closed")
 
     def ask(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Frame:
         """The referee's answer to one call.
@@ -108,22 +121,26 @@ class RemoteToolbox:
 
     def weight(self, name: str) -> Tensor:
         """One weight tensor; see `game.api.Toolbox`."""
+        self._line.check_open()
         requests.check_name("weight", name, self.config.weight_shapes())
         return self._ask("weight", name=name).tensors[name]
 
     def sample(self, n: int, seed: int = 0) -> Samples:
         """Sequences of the public corpus; see `game.api.Toolbox`."""
+        self._line.check_open()
         requests.check_draw(n, seed)
         drawn = self._ask("sample", n=n, seed=seed).tensors
         return Samples(drawn["tokens"], drawn["lengths"])
 
     def sibling(self, index: int) -> "RemoteToolbox":
         """A clean model of another world; see `game.api.Toolbox`."""
+        self._line.check_open()
         requests.check_whole("index", index, 0, 10**6)
         return self._opened(self._ask("sibling", index=index))
 
     def reference(self) -> "RemoteToolbox":
         """The model before the edit; see `game.api.Toolbox`."""
+        self._line.check_open()
         return self._opened(self._ask("reference"))
 
     def _opened(self, answer: Frame) -> "RemoteToolbox":
@@ -131,6 +148,7 @@ class RemoteToolbox:
         return RemoteToolbox(self._line, config, answer.header["box"])
 
     def _check_run(self, tokens: Tensor, interventions: Sequence[Intervention]) -> None:
+        self._line.check_open()
         requests.check_tokens(tokens, self.config, self.budget.max_rows)
         if interventions or not isinstance(interventions, tuple):
             compile_interventions(interventions, self.config.hook_shapes(*tokens.shape), _CPU)

@@ -17,12 +17,12 @@ from game.referee import RoundRecord, play_round
 from game.sandbox.isolated import load_isolated
 from game.sandbox.tiers import JAILS, Tier
 from game.sandbox.warden import Sandbox
-from tests.game.hand_made import MLP, case, truth
+from tests.game.hand_made import MLP, case, challenged, truth
 from tests.game.jails import EXAMPLE, HOSTILE, SandboxAt, sandbox_at
 
 __all__ = ["sandbox_at"]
 
-DEALT = case(0, truth(MLP, "rome"))
+DEALT = challenged(case(0, truth(MLP, "rome")), parts=("detection", "localisation"))
 
 
 class Attack(NamedTuple):
@@ -89,6 +89,27 @@ ATTACKS = [
     Attack("lying", "Trespasser", "process", "DONE", "held: AccessError"),
     Attack("lying", "Poisoner", "process", "DONE", "held"),
     Attack("lying", "Rewriter", "process", "DONE", "held"),
+    Attack("judging", "Relapser", "process", "ERROR", "AccessError: the toolbox is closed"),
+    Attack("judging", "Swollen", "process", "INVALID", "changed: got 5000000 probabilities; allowed: 4"),
+    Attack("judging", "SwollenPast", "process", "INVALID", "'changed': got 8000000; allowed: at most"),
+    Attack("judging", "Terse", "process", "INVALID", "changed: got 1 probabilities; allowed: 4"),
+    Attack("judging", "Undecided", "process", "INVALID", r"changed\[0\]: got nan"),
+    Attack("judging", "UndecidedPast", "process", "INVALID", "'changed' holds NaN or infinity"),
+    Attack("judging", "Endless", "process", "INVALID", "'changed' holds NaN or infinity"),
+    Attack("judging", "Fabulist", "process", "INVALID", r"before\[1\]: got token 5; allowed: answers"),
+    Attack("judging", "Miscounter", "process", "INVALID", "before: the lists do not fit together"),
+    Attack("judging", "Foreteller", "process", "INVALID", "'judgement'; allowed: call, report, fault"),
+    Attack("judging", "Premature", "process", "INVALID", "judgement: came before the challenge"),
+    Attack("judging", "Repeater", "process", "INVALID", "'report'; allowed: call, judgement, fault"),
+    Attack("judging", "Titan", "process", "INVALID", "got rank 1000000000 in left"),
+    Attack("judging", "Mountain", "process", "INVALID", "patch: blocks.0.mlp.W_out: .*rank"),
+    Attack("judging", "Inventor", "process", "INVALID", "patch: unknown weight"),
+    Attack("judging", "Explorer", "process", "INVALID", "fine: neurons: got"),
+    Attack("judging", "Stowaway", "process", "INVALID", "report: tensor 'score' is not wanted"),
+    Attack("judging", "Dreamer", "process", "TIMEOUT", "no report within 0.5 s", 0.5),
+    Attack("judging", "Leaver", "process", "ERROR", r"ended without a judgement \(exit code 3\)"),
+    Attack("judging", "LatePoisoner", "process", "DONE", "held"),
+    Attack("judging", "Rummager", "process", "DONE", "held"),
 ]  # fmt: skip
 AT_EACH_TIER = [
     pytest.param(tier, attack, id=f"{attack.name}-{tier}")
@@ -129,7 +150,7 @@ def honest(sandbox: Sandbox) -> RoundRecord:
 
 def settings_for(attack: Attack, secret: Path, port: int) -> dict[str, object]:
     text = (HOSTILE / f"{attack.file}.py").read_text(encoding="utf-8")
-    body = text.partition(f"class {attack.name}:")[2].partition("@dataclass")[0]
+    body = re.split(rf"^class {attack.name}\b", text, flags=re.MULTILINE)[1].partition("@dataclass")[0]
     known: dict[str, object] = {"target": str(secret), "referee": os.getpid(), "port": port}
     return {name: value for name, value in known.items() if re.search(rf"^    {name}: ", body, re.MULTILINE)}
 
@@ -168,7 +189,8 @@ def test_a_hostile_auditor_costs_itself_alone(
     settings = settings_for(attack, secret, port)
     record = played(sandbox, f"{HOSTILE / attack.file}.py@{attack.name}", settings, attack.deadline)
     assert (record.status, record.tier) == (attack.statuses, tier)
-    assert "ESCAPED" not in record.notes
+    assert "ESCAPED" not in record.notes + record.error
+    assert record.status == "DONE" or record.judgement is None
     assert re.search(attack.words, record.notes if record.status == "DONE" else record.error)
     assert record.score.detection == pytest.approx(detection_of(record))
     assert record.spent <= DEALT.brief.budget
@@ -204,7 +226,7 @@ def test_every_hostile_class_is_in_the_table() -> None:
     found = {
         (path.stem, name)
         for path in HOSTILE.glob("*.py")
-        for name in re.findall(r"^class (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"^class ([A-Z]\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert found == {(attack.file, attack.name) for attack in ATTACKS}
     assert len(found) >= 30
