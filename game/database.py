@@ -31,6 +31,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE round ADD COLUMN repair REAL",
         "ALTER TABLE round ADD COLUMN readouts TEXT NOT NULL DEFAULT '{}'",
     ),
+    (
+        "ALTER TABLE run ADD COLUMN master_hash TEXT",
+        "ALTER TABLE run ADD COLUMN scoring TEXT",
+        "ALTER TABLE run ADD COLUMN commitments TEXT",
+        "ALTER TABLE run ADD COLUMN master TEXT",
+        "ALTER TABLE run ADD COLUMN head TEXT",
+        "ALTER TABLE cases ADD COLUMN commitment TEXT",
+        "ALTER TABLE round ADD COLUMN number INTEGER",
+        "ALTER TABLE round ADD COLUMN transcript TEXT",
+        "ALTER TABLE round ADD COLUMN lines INTEGER",
+        "ALTER TABLE round ADD COLUMN link TEXT",
+    ),
 )
 VERSION = len(_MIGRATIONS)
 
@@ -44,7 +56,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
     Args:
         path: The database file.
-        mode: `ro`, or `rwc` to write and create.
+        mode: `ro`, `rwc` to write and create, or `ro&immutable=1` for what nobody writes to any more.
 
     Raises:
         StoreError: The file is no store, or a newer one than this version knows.

@@ -22,6 +22,23 @@ class CaseAwaited:
 
 
 @dataclass(frozen=True)
+class CaseDealt:
+    """A case is on disk, the `done`-th of `cases`."""
+
+    case_id: str
+    done: int
+    cases: int
+
+
+@dataclass(frozen=True)
+class CasesCommitted:
+    """Every case is dealt; `digest` is what to publish before the first auditor starts."""
+
+    digest: str
+    cases: int
+
+
+@dataclass(frozen=True)
 class ModelTraining:
     """A checkpoint that a case needs is being trained, at `step` of at most `steps`."""
 
@@ -51,9 +68,19 @@ class RoundEnded:
 
 @dataclass(frozen=True)
 class RunClosed:
-    """Every round is played and on disk."""
+    """Every round is played and on disk, the folder sealed; `head` is what to publish now."""
 
     folder: Path
+    head: str
 
 
-Event: TypeAlias = RunOpened | CaseAwaited | ModelTraining | RoundStarted | RoundEnded | RunClosed
+Event: TypeAlias = (
+    RunOpened
+    | CaseAwaited
+    | CaseDealt
+    | CasesCommitted
+    | ModelTraining
+    | RoundStarted
+    | RoundEnded
+    | RunClosed
+)

@@ -22,7 +22,7 @@ from game.loader import LoadedAuditor
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.scoring import Declared
-from game.toolbox import ModelToolbox
+from game.transcript import Recorded
 from models.naming import one_line
 
 
@@ -31,7 +31,7 @@ class _OutOfTime(BaseException):
 
 
 def heard_in_process(
-    player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
+    player: LoadedAuditor, toolbox: Recorded, brief: Brief, challenge: Challenge | None
 ) -> Outcome:
     """The outcome of one audit by a fresh instance; nothing that it raises gets out.
 

@@ -1,4 +1,4 @@
-"""The referee: lets one auditor examine one case, and scores what it reports. Read `play_round` first."""
+"""The referee: lets one auditor examine one case, and scores what it reports. Read `recorded_round` first."""
 
 import json
 import time
@@ -22,6 +22,7 @@ from game.sandbox.isolated import IsolatedAuditor
 from game.sandbox.tiers import Tier
 from game.scoring import Declared, Score, failed, score
 from game.toolbox import CorpusSampler, ModelToolbox
+from game.transcript import Recorded, Transcript
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
 from models.recipe import named_recipe
@@ -80,6 +81,13 @@ class BaseChangedError(RuntimeError):
 
 
 def play_round(case: Case, player: LoadedAuditor, seed: int, device: Device = "cpu") -> RoundRecord:
+    """One round of which no transcript is kept; see `recorded_round`."""
+    return recorded_round(case, player, seed, Transcript(), device)
+
+
+def recorded_round(
+    case: Case, player: LoadedAuditor, seed: int, transcript: Transcript, device: Device = "cpu"
+) -> RoundRecord:
     """One round: open a toolbox, let the auditor look, close it, let it judge, score what it said.
 
     A failing auditor costs itself: whatever it raises or returns becomes a status and a fixed penalty.
@@ -89,13 +97,16 @@ def play_round(case: Case, player: LoadedAuditor, seed: int, device: Device = "c
         player: The auditor; one that sees the reference gets an unmetered toolbox that grants it, open
             while it judges too.
         seed: The auditor's own randomness for this round.
+        transcript: Where every call that it makes is kept.
         device: Where the case's models run; auditors are on the CPU, and so is all that they are shown.
 
     Raises:
         BaseChangedError: For one that sees the reference, which is gone.
         IsolationError: The auditor's jail cannot be built.
     """
-    toolbox = open_unmetered(case, device) if player.sees_reference else open_toolbox(case, device)
+    opened = open_unmetered(case, device) if player.sees_reference else open_toolbox(case, device)
+    toolbox = Recorded(opened, transcript)
+    transcript.add("open", {"case": case.id, "auditor": player.name, "seed": seed})
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
     heard = _heard(player, toolbox, brief, case.challenge)
@@ -122,9 +133,7 @@ def play_round(case: Case, player: LoadedAuditor, seed: int, device: Device = "c
     )
 
 
-def _heard(
-    player: LoadedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
-) -> Outcome:
+def _heard(player: LoadedAuditor, toolbox: Recorded, brief: Brief, challenge: Challenge | None) -> Outcome:
     """How the audit ended, here or in a jail; the toolbox is closed before the challenge is shown."""
     if isinstance(player.auditor, IsolatedAuditor):
         return _heard_in_a_jail(player.auditor, toolbox, brief, challenge)
@@ -132,7 +141,7 @@ def _heard(
 
 
 def _heard_in_a_jail(
-    auditor: IsolatedAuditor, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None
+    auditor: IsolatedAuditor, toolbox: Recorded, brief: Brief, challenge: Challenge | None
 ) -> Outcome:
     """The outcome of one audit by code that never runs here."""
     heard = auditor.hear(toolbox, brief, challenge)

@@ -7,7 +7,7 @@ starts. So a driver that is killed at any moment loses no finished round.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +15,24 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock, Timeout
 
+from game import seal
 from game.api import Brief, Challenge
 from game.brief_text import brief_from_json, brief_to_json
 from game.case import Case, Truth
 from game.database import StoreError, connect, migrate, transaction
+from game.master import Master
 from game.referee import RoundRecord
-from game.run_folder import DATABASE, LOCK, artefact_path, folders_of, new_folder
+from game.run_folder import (
+    DATABASE,
+    LOCK,
+    PRIVATE,
+    SEAL,
+    artefact_path,
+    folders_of,
+    new_folder,
+    transcript_path,
+    write_key,
+)
 from game.serialise import (
     challenge_from_json,
     challenge_to_json,
@@ -30,6 +42,7 @@ from game.serialise import (
     truth_from_json,
     truth_to_json,
 )
+from game.transcript import Transcript
 from models.checkpoints import write_atomically
 
 State = Literal["open", "finished"]
@@ -52,6 +65,11 @@ class RunInfo:
         state: `finished` once every round is played.
         created: UTC, ISO 8601.
         versions: Of the software, as JSON-ready data.
+        master_hash: Of the master; None until every case is dealt, and likewise the next two.
+        scoring: The rules of scoring, as `game.seal.scoring_rules` has them.
+        commitments: The digest to publish before the first auditor starts.
+        master: The master's key in hexadecimal digits; None until it is revealed.
+        head: The digest to publish at the end; None until then.
     """
 
     id: str
@@ -62,6 +80,16 @@ class RunInfo:
     state: State
     created: str
     versions: dict[str, str]
+    master_hash: str | None = None
+    scoring: str | None = None
+    commitments: str | None = None
+    master: str | None = None
+    head: str | None = None
+
+    @property
+    def rated(self) -> bool:
+        """Whether its cases were drawn from a secret."""
+        return bool(self.config.get("rated", False))
 
 
 @dataclass(frozen=True)
@@ -134,7 +162,8 @@ class Store:
             "companions": to_json(stored.companions),
             "challenge": None if case.challenge is None else challenge_to_json(case.challenge),
         }
-        self._insert("cases", row)
+        with transaction(self.connection):
+            _insert(self.connection, "cases", row)
 
     def case(self, case_id: str) -> Case | None:
         """A dealt case as it was saved, or None if it was not dealt yet.
@@ -161,21 +190,29 @@ class Store:
         """Every dealt case, by id."""
         return tuple(_stored_case(row) for row in self.connection.execute("SELECT * FROM cases ORDER BY id"))
 
-    def save_round(self, key: str, record: RoundRecord, started: str) -> None:
-        """Keep a finished round; a second one of the same key is ignored.
+    def save_round(self, key: str, record: RoundRecord, started: str, transcript: Transcript) -> None:
+        """Keep a finished round, its transcript first; a second one of the same key is ignored.
 
         Args:
             key: What `round_key` returned.
             record: Its outcome.
             started: UTC, ISO 8601.
+            transcript: Its calls, which end here.
         """
+        if key in self.done():
+            return
+        report = report_to_json(record)
+        transcript.add("report", {"sha256": hashlib.sha256(report.encode()).hexdigest()})
+        transcript.add("close", {"status": record.status, "spent": record.spent})
+        written = transcript.written(self.run().commitments or seal.UNSEALED)
+        write_atomically(transcript_path(self.folder, key), written.data)
         row = {
             "key": key,
             "case_id": record.case_id,
             "auditor": record.auditor,
             "status": record.status,
             "error": _storable(record.error),
-            "report": report_to_json(record),
+            "report": report,
             **asdict(record.score),
             "spent": record.spent,
             "wall_s": record.wall_s,
@@ -183,8 +220,25 @@ class Store:
             "started": started,
             "tier": record.tier,
             "readouts": to_json(record.readouts),
+            "transcript": written.head,
+            "lines": written.lines,
         }
-        self._insert("round", row)
+        with transaction(self.connection):
+            self._add_round(row)
+
+    def _add_round(self, row: dict[str, Any]) -> None:
+        """Add a round's row to the end of the chain; linked as SQLite gives it back."""
+        number, previous = self.last_round()
+        _insert(self.connection, "round", row | {"number": number + 1})
+        stored = self.connection.execute("SELECT * FROM round WHERE key = ?", (row["key"],)).fetchone()
+        link = seal.link(previous, dict(stored))
+        self.connection.execute("UPDATE round SET link = ? WHERE key = ?", (link, row["key"]))
+
+    def last_round(self) -> tuple[int, str]:
+        """Number and link of the last round; where there is none, 0 and the digest of the commitments."""
+        last = "SELECT number, link FROM round WHERE link IS NOT NULL ORDER BY number DESC LIMIT 1"
+        row = self.connection.execute(last).fetchone()
+        return (row[0], row[1]) if row else (0, self.run().commitments or seal.UNSEALED)
 
     def done(self) -> set[str]:
         """Keys of the finished rounds."""
@@ -194,19 +248,6 @@ class Store:
         """Every finished round, by case, in the order they were played."""
         rows = self.connection.execute("SELECT * FROM round ORDER BY case_id, rowid")
         return tuple(record_from_row(dict(row)) for row in rows)
-
-    def finish(self) -> None:
-        """Mark the run as finished: the same call then starts a new one."""
-        self._write("UPDATE run SET state = ?", ("finished",))
-
-    def _insert(self, table: Literal["cases", "round"], row: Mapping[str, Any]) -> None:
-        """Add a row; one that is there already stays."""
-        columns, values = ", ".join(row), ", ".join("?" * len(row))
-        self._write(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({values})", row.values())  # noqa: S608
-
-    def _write(self, statement: str, values: Iterable[Any]) -> None:
-        with transaction(self.connection):
-            self.connection.execute(statement, tuple(values))
 
     def _artefact(self, sha: str) -> bytes:
         path = artefact_path(self.folder, sha)
@@ -234,14 +275,19 @@ def round_key(digest: str, case_id: str, player: str) -> str:
 def create_run(log_dir: Path, run: RunInfo) -> Iterator[Store]:
     """A new run in a new folder, open for writing; the folder's name becomes its id.
 
+    A rated run's folder is for its owner alone, and holds its master until that is revealed.
+
     Raises:
         OSError: The folder cannot be made.
     """
-    folder = new_folder(log_dir, run.suite)
+    folder = new_folder(log_dir, run.suite, PRIVATE if run.rated else 0o777)
+    if run.rated:
+        write_key(folder, Master.fresh().key)
     config, versions = to_json(run.config), to_json(run.versions)
-    row = (folder.name, run.suite, run.digest, config, run.seed, run.state, run.created, versions)
+    row = asdict(run) | {"id": folder.name, "config": config, "versions": versions}
     with open_run(folder) as store:
-        store._write("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        with transaction(store.connection):
+            _insert(store.connection, "run", row)
         yield store
 
 
@@ -251,8 +297,10 @@ def open_run(folder: Path) -> Iterator[Store]:
 
     Raises:
         RunInUseError: Another process is writing to it.
-        StoreError: It is no store that this version can write.
+        StoreError: It is sealed, or no store that this version can write.
     """
+    if (folder / SEAL).exists():
+        raise StoreError(f"{folder}: sealed; nothing can be added to a finished run")
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -286,13 +334,24 @@ def find_unfinished(log_dir: Path, suite: str, digest: str) -> Path | None:
                 run = store.run()
         except (StoreError, sqlite3.Error):
             continue  # damaged, of another version or hardly begun: no run to go on with
-        if run.state == "open" and run.digest == digest:
+        sealed = run.commitments is None or (folder / SEAL).exists()  # an older version's has no seal
+        if run.digest == digest and (run.state == "open" or not sealed):
             return folder
     return None
 
 
+def _insert(
+    connection: sqlite3.Connection, table: Literal["run", "cases", "round"], row: Mapping[str, Any]
+) -> None:
+    """Add a row; one that is there already stays."""
+    columns, values = ", ".join(row), ", ".join("?" * len(row))
+    statement = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({values})"  # noqa: S608 - our own names
+    connection.execute(statement, tuple(row.values()))
+
+
 def _stored_case(row: sqlite3.Row) -> StoredCase:
     read = {"companions": "[]", "challenge": None} | dict(row)  # a file of an older version has neither
+    read.pop("commitment", None)
     parsed = {
         "brief": brief_from_json(read["brief"]),
         "truth": truth_from_json(read["truth"]),

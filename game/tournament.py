@@ -1,7 +1,8 @@
 """Tournaments: every auditor on every case, one round after the other, each on disk before the next.
 
-The same call goes on with an unfinished run of the same configuration, and starts a new one otherwise. Cases
-come one after the other and each is played by every auditor, so that a case is dealt once and let go.
+The same call goes on with an unfinished run of the same configuration, and starts a new one otherwise. First
+every case is dealt, then all are committed to, and only then does the first auditor start; when the last
+round is on disk the master is revealed and the folder sealed. Every step is taken up where it was left.
 """
 
 import hashlib
@@ -18,22 +19,36 @@ from typing import Any, Self
 import torch
 
 from game.case import Case
+from game.database import StoreError
 from game.dealer import Dealer, plan_cases
-from game.events import CaseAwaited, Event, ModelTraining, RoundEnded, RoundStarted, RunClosed, RunOpened
+from game.events import (
+    CaseAwaited,
+    CaseDealt,
+    CasesCommitted,
+    Event,
+    ModelTraining,
+    RoundEnded,
+    RoundStarted,
+    RunClosed,
+    RunOpened,
+)
 from game.interrupts import Interrupts
 from game.leaderboard import Leaderboard, leaderboard
 from game.loader import LoadedAuditor
 from game.master import Master
-from game.referee import RoundRecord, play_round
+from game.referee import RoundRecord, recorded_round
+from game.sealing import commit, master_of, seal_run
 from game.serialise import to_json
 from game.store import RunInfo, Store, StoredCase, create_run, find_unfinished, open_run, round_key
 from game.suite import Suite
+from game.transcript import Transcript
 from game.version import framework_version
 from models.naming import unknown
 from models.seeds import named_seed
 from models.training import Progress, one_thread
 
 OnEvent = Callable[[Event], None]
+Deal = Callable[[str], Case]
 
 
 class TournamentError(ValueError):
@@ -50,7 +65,8 @@ class Source:
         parts: The parts of the headline.
         config: What determines the cases beside the public seed, as JSON-ready data.
         case_ids: The cases to play, in order.
-        deal: The case of an id; the same one whenever it is asked for.
+        dealer: From a run's master to what deals the case of an id, the same one whenever it is asked for.
+        rated: Whether the master is a secret that is drawn anew for each run.
     """
 
     suite: str
@@ -58,7 +74,8 @@ class Source:
     parts: tuple[str, ...]
     config: dict[str, Any]
     case_ids: tuple[str, ...]
-    deal: Callable[[str], Case]
+    dealer: Callable[[Master], Deal]
+    rated: bool = False
 
     def only(self, case_id: str) -> Self:
         """The same source with one case to play.
@@ -85,22 +102,23 @@ def quiet(_event: Event) -> None:
     """Shows nothing."""
 
 
-def suite_source(suite: Suite, seed: int, on_event: OnEvent = quiet) -> Source:
-    """The cases that a suite and a public seed determine; nothing is trained or edited yet."""
+def suite_source(suite: Suite, on_event: OnEvent = quiet) -> Source:
+    """The cases that a suite and a master determine; nothing is trained or edited yet."""
 
     def on_step(model: str, progress: Progress) -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
-    master = Master.of_seed(seed)
-    plans = {plan.id: plan for plan in plan_cases(suite, master)}
-    dealer = Dealer(suite, master, on_step)
+    def dealer(master: Master) -> Deal:
+        plans, found = {plan.id: plan for plan in plan_cases(suite, master)}, Dealer(suite, master, on_step)
+        return lambda case_id: found.deal(plans[case_id])
+
     return Source(
         suite.name,
         suite.league,
         suite.parts,
-        config={"suite": suite.digest},
-        case_ids=tuple(plans),
-        deal=lambda case_id: dealer.deal(plans[case_id]),
+        config={"suite": suite.model_dump(mode="json", by_alias=True), "suite_digest": suite.digest},
+        case_ids=tuple(plan.id for plan in plan_cases(suite, Master.of_seed(0))),  # ids tell nothing
+        dealer=dealer,
     )
 
 
@@ -108,13 +126,13 @@ def run_tournament(
     suite: Suite, players: Sequence[LoadedAuditor], seed: int, log_dir: Path, on_event: OnEvent = quiet
 ) -> RunResult:
     """Every player on every case of the suite; see `play_source`."""
-    return play_source(suite_source(suite, seed, on_event), players, seed, log_dir, on_event)
+    return play_source(suite_source(suite, on_event), players, seed, log_dir, on_event)
 
 
 def play_source(
     source: Source, players: Sequence[LoadedAuditor], seed: int, log_dir: Path, on_event: OnEvent = quiet
 ) -> RunResult:
-    """Every player on every case, each round on disk before the next starts.
+    """Every player on every case: deal, commit, play, reveal and seal, each step on disk before the next.
 
     Args:
         source: Where the cases come from.
@@ -136,8 +154,9 @@ def play_source(
         digest = store.run().digest
         keys = {name: partial(round_key, digest, player=to_json(config)) for name, config in configs.items()}
         _Driver(source, players, seed, store, keys, on_event, interrupts).play()
+        head = seal_run(store)
         result = _result(source, players, store)
-    on_event(RunClosed(result.folder))
+    on_event(RunClosed(result.folder, head))
     return result
 
 
@@ -156,21 +175,41 @@ class _Driver:
     def play(self) -> None:
         done = self.store.done()
         self.on_event(RunOpened(self.store.folder, len(done), self._rounds))
+        self._commit()
         for case_id in self.source.case_ids:
             left = [player for player in self.players if self.keys[player.name](case_id) not in done]
             if left:
                 case = self._case(case_id)
                 for player in left:
                     done.add(self._play_round(case, player, len(done) + 1))
-        self.store.finish()
+
+    def _commit(self) -> None:
+        """Deal what is left to deal, and commit to all of it, unless that was done before."""
+        run = self.store.run()
+        if run.commitments is None:
+            self._deal()
+            run = commit(self.store, self.source.parts)
+        self.on_event(CasesCommitted(str(run.commitments), len(self.source.case_ids)))
+
+    def _deal(self) -> None:
+        deal = self.source.dealer(master_of(self.store))
+        dealt = {case.id for case in self.store.cases()}
+        for case_id in self.source.case_ids:
+            if case_id not in dealt:
+                self.on_event(CaseAwaited(case_id))
+                self.store.save_case(deal(case_id))
+                dealt.add(case_id)
+                self.on_event(CaseDealt(case_id, len(dealt), len(self.source.case_ids)))
 
     def _case(self, case_id: str) -> Case:
-        """The case from the store, or dealt and stored now."""
+        """A case as it was committed to.
+
+        Raises:
+            StoreError: It is gone.
+        """
         case = self.store.case(case_id)
         if case is None:
-            self.on_event(CaseAwaited(case_id))
-            case = self.source.deal(case_id)
-            self.store.save_case(case)
+            raise StoreError(f"{self.store.folder}: {case_id} was committed to and is gone")
         return case
 
     def _play_round(self, case: Case, player: LoadedAuditor, number: int) -> str:
@@ -178,15 +217,24 @@ class _Driver:
         key = self.keys[player.name](case.id)
         self.on_event(RoundStarted(case.id, player.name))
         with self.interrupts.protected():
-            started = _now()
-            record = play_round(case, player, named_seed("auditor", case.id, player.name))
-            self.store.save_round(key, record, started)
+            started, transcript = _now(), Transcript()
+            seed = auditor_seed(self.store.run(), case.id, player.name)
+            record = recorded_round(case, player, seed, transcript)
+            self.store.save_round(key, record, started, transcript)
             self.on_event(RoundEnded(case.id, player.name, record.status != "DONE", number, self._rounds))
         return key
 
     @property
     def _rounds(self) -> int:
         return len(self.source.case_ids) * len(self.players)
+
+
+def auditor_seed(run: RunInfo, case_id: str, auditor: str) -> int:
+    """An auditor's own randomness in a round, which says nothing of what the cases are drawn from.
+
+    An open run's public seed is left out, as its cases follow from it; a rated run's do not.
+    """
+    return named_seed("auditor", *([run.seed] if run.rated else []), case_id, auditor)
 
 
 @contextmanager
@@ -198,7 +246,7 @@ def _opened(source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path
         "framework": framework_version(),
         "torch": torch.__version__,
     }
-    config = source.config | about
+    config = source.config | about | {"rated": source.rated, "parts": list(source.parts)}
     digest = hashlib.sha256(to_json(config).encode()).hexdigest()
     folder = find_unfinished(log_dir, source.suite, digest)
     run = RunInfo("", source.suite, digest, config, seed, "open", _now(), _versions())

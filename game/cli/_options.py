@@ -43,6 +43,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME.KEY=VALUE",
         help="a setting of an auditor",
     )
+    parser.set_defaults(rated=False)  # `tournament run` has a flag
     add_isolation(parser)
     add_output_options(parser)
 

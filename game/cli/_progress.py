@@ -1,16 +1,27 @@
 """What a run shows on stderr while it plays: its folder first and last, and how far it is in between."""
 
 import argparse
+import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from game.events import CaseAwaited, Event, ModelTraining, RoundEnded, RoundStarted, RunOpened
+from game.events import (
+    CaseAwaited,
+    CaseDealt,
+    CasesCommitted,
+    Event,
+    ModelTraining,
+    RoundEnded,
+    RoundStarted,
+    RunClosed,
+    RunOpened,
+)
 from game.report.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -24,7 +35,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.done = self.rounds = self.failed = 0
+        self.done = self.rounds = self.failed = self.dealt = self.cases = 0
         self.now = ""
 
     def __call__(self, event: Event) -> None:
@@ -34,6 +45,13 @@ class Watch:
             say(f"run {event.folder}{going_on}")
         elif isinstance(event, CaseAwaited):
             self.now = f"dealing {event.case_id}"
+        elif isinstance(event, CaseDealt):
+            self.dealt, self.cases = event.done, event.cases
+        elif isinstance(event, CasesCommitted):
+            self.cases = 0
+            say(f"{event.cases} cases, committed to as {event.digest}")
+        elif isinstance(event, RunClosed):
+            say(f"sealed as {event.head}")
         elif isinstance(event, ModelTraining):
             self.now = f"training {event.model}: step {event.step} of at most {event.steps}"
         elif isinstance(event, RoundStarted):
@@ -67,6 +85,7 @@ class Lines(Watch):
             seconds = time.monotonic() - started
             failed = f", {self.failed} failed" if self.failed else ""
             rounds = f"{self.done}/{self.rounds} rounds{failed}, " if self.rounds else ""
+            rounds = f"{self.dealt}/{self.cases} cases dealt, " if self.cases else rounds
             say(f"{rounds}{seconds:.0f} s: {self.now}")
 
 
@@ -78,23 +97,35 @@ class Bar(Watch):
         self._bar, self._task = bar, bar.add_task("", total=None)
 
     def show(self) -> None:
-        total = self.rounds or None
-        self._bar.update(self._task, total=total, completed=self.done, description=self.now)
+        done, total = (self.dealt, self.cases) if self.cases else (self.done, self.rounds)
+        self._bar.update(self._task, total=total or None, completed=done, description=self.now)
 
 
 @contextmanager
-def watching(args: argparse.Namespace) -> Iterator[Watch]:
+def watching(args: argparse.Namespace) -> Iterator[Callable[[Event], None]]:
     """Progress as the flags and the terminal allow; the run's folder is told in any case, first and last."""
     watch = Watch()
     try:
         with _watch(args) as watch:
-            yield watch
+            yield _with_published(watch) if args.json else watch
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         raise
     finally:
         if watch.folder is not None:
             say(f"run {watch.folder}")
+
+
+def _with_published(watch: Watch) -> Callable[[Event], None]:
+    """The same, with what is to be published before the first round as a line of JSON on stdout."""
+
+    def tell(event: Event) -> None:
+        watch(event)
+        if isinstance(event, CasesCommitted):
+            line = {"kind": "commitments", "digest": event.digest, "cases": event.cases}
+            print(json.dumps(line), flush=True)
+
+    return tell
 
 
 @contextmanager

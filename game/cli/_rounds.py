@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from game.cli._faults import CommandError, told_to_user
@@ -46,7 +47,7 @@ def _played(
     with watching(args) as watch, told_to_user():
         from game.tournament import play_source, suite_source
 
-        source = suite_source(suite, args.seed, watch)
+        source = replace(suite_source(suite, watch), rated=args.rated)
         chosen = source.only(case_id) if case_id else source
         return play_source(chosen, players, args.seed, args.log_dir, watch)
 

@@ -18,6 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="those who play (default: all shipped ones); yardsticks are always added",
     )
     add_run_options(start)
+    start.add_argument(
+        "--rated",
+        action="store_true",
+        help="draw the cases from a fresh secret that is revealed when every round is played",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

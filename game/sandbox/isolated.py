@@ -19,7 +19,7 @@ from game.loader import AUDITOR, LoadedAuditor, LoadError
 from game.sandbox.serving import Desk
 from game.sandbox.testimony import challenge_frame, read_judgement, read_report
 from game.sandbox.warden import Sandbox
-from game.toolbox import ModelToolbox
+from game.transcript import Recorded
 from game.wire import Channel, Frame, WireClosedError, WireError, WireTimeoutError
 from models.naming import one_line
 
@@ -72,7 +72,7 @@ class IsolatedAuditor:
         """Refused: the referee calls `hear`."""
         raise TypeError("an isolated auditor is heard, not called")
 
-    def hear(self, toolbox: ModelToolbox, brief: Brief, challenge: Challenge | None) -> Heard:
+    def hear(self, toolbox: Recorded, brief: Brief, challenge: Challenge | None) -> Heard:
         """One round in a fresh jail, which is gone afterwards.
 
         Args:
@@ -103,7 +103,7 @@ class IsolatedAuditor:
             heard = Heard("ERROR", f"its process ended without a {missing} ({_ending(child.code)})")
         return replace(heard, cpu_s=child.cpu_s)
 
-    def _reported(self, channel: Channel, desk: Desk, toolbox: ModelToolbox, brief: Brief) -> Heard:
+    def _reported(self, channel: Channel, desk: Desk, toolbox: Recorded, brief: Brief) -> Heard:
         """What comes of `audit`."""
         budget = toolbox.budget
         start = start_frame(self.reference, self.settings, brief, budget.total, budget.max_rows)

@@ -8,6 +8,7 @@ import pytest
 
 from game import catalogue
 from game.cli import main
+from game.run_folder import artefact_path
 from game.store import open_run, read_run
 from game.suite import Suite
 from game.tournament import OnEvent, Source
@@ -39,7 +40,7 @@ groups:
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites deal the hand-made cases, which need no training and hold no reference for a yardstick."""
 
-    def source(suite: Suite, seed: int, on_event: OnEvent) -> Source:
+    def source(suite: Suite, on_event: OnEvent) -> Source:
         return hand_made.source(CASES, suite.name, digest=suite.digest)
 
     monkeypatch.setattr("game.tournament.suite_source", source)
@@ -62,7 +63,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def lines(out: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.splitlines()]
+    """What follows the line that is told before the first round."""
+    committed, *rest = map(json.loads, out.splitlines())
+    assert committed["kind"] == "commitments"
+    return rest
 
 
 def timeless(out: str) -> list[dict[str, Any]]:
@@ -87,11 +91,13 @@ def test_json_has_a_line_a_round_and_the_leaderboard_last(run: Run) -> None:
 def test_the_run_s_folder_is_told_first_and_last_on_stderr(display: str, run: Run, tmp_path: Path) -> None:
     _, out, err = run("play", "smoke", "--auditor", SAYER, "--display", display)
     (folder,) = (tmp_path / "logs").iterdir()
-    assert err.splitlines() == [f"run {folder}"] * 2
     assert str(folder) not in out
     assert (out == "") == (display == "none")
     with read_run(folder) as store:
-        assert (store.run().state, len(store.rounds())) == ("finished", 4)
+        run_info = store.run()
+        assert (run_info.state, len(store.rounds())) == ("finished", 4)
+    committed, sealed = f"4 cases, committed to as {run_info.commitments}", f"sealed as {run_info.head}"
+    assert err.splitlines() == [f"run {folder}", committed, sealed, f"run {folder}"]
 
 
 @pytest.mark.usefixtures("by_hand")
@@ -145,6 +151,7 @@ def test_json_holds_only_finite_numbers(run: Run) -> None:
 def test_the_same_seed_gives_the_same_output(run: Run) -> None:
     words = ("play", "smoke", "--auditor", SAYER, "--json", "--seed")
     first, again = run(*words, "5")[1], run(*words, "5")[1]
+    assert first.splitlines()[0] == again.splitlines()[0]  # the commitments too
     assert timeless(first) == timeless(again)
 
 
@@ -217,7 +224,9 @@ def test_a_run_that_another_process_plays_is_refused(run: Run, tmp_path: Path) -
 def test_a_damaged_run_is_an_error_of_its_own(run: Run, tmp_path: Path) -> None:
     both = ("tournament", "run", "smoke", "--auditors", f"{INTERRUPTED},{SAYER}")
     run(*both)
-    (artefact,) = (tmp_path / "logs").glob("*/artifacts/*.safetensors")
+    (folder,) = (tmp_path / "logs").iterdir()
+    with read_run(folder) as store:
+        artefact = artefact_path(folder, store.cases()[0].artefact)
     artefact.write_bytes(b"something else")
     code, out, err = run(*both)
     assert (code, out) == (3, "")

@@ -51,7 +51,7 @@ def test_a_played_run_tells_what_its_auditors_need(
     cases = hand_made.cases(6)
     monkeypatch.setattr(
         "game.tournament.suite_source",
-        lambda suite, seed, on_event: hand_made.source(cases, suite.name, digest=suite.digest),
+        lambda suite, on_event: hand_made.source(cases, suite.name, digest=suite.digest),
     )
     sayer = f"{hand_made.__file__}@Sayer"
     assert main(["play", "smoke", "--auditor", sayer, "--log-dir", str(tmp_path), "--display", "none"]) == 0

@@ -24,6 +24,7 @@ from game.sandbox.warden import Sandbox
 from game.scoring import Declared
 from game.suite import Suite
 from game.tournament import OnEvent, Source, play_source
+from game.transcript import Recorded, Transcript
 from tests.auditors import test_contract as contract
 from tests.game import hand_made
 from tests.game.jails import EXAMPLE, HAND_MADE, SandboxAt, sandbox_at
@@ -78,7 +79,7 @@ def test_a_shipped_auditor_reports_the_same_to_the_last_bit(
     told, declared = contract.brief(), Declared.of(contract.brief())
     near, far = (contract.toolbox(here, told, contract.subject()) for _ in range(2))
     assert isinstance(there.auditor, IsolatedAuditor)
-    heard = there.auditor.hear(far, told, None)
+    heard = there.auditor.hear(Recorded(far, Transcript()), told, None)
     assert (heard.status, heard.error) == ("DONE", "")
     assert copied(heard.report, declared, told.config) == copied(
         here.auditor.audit(near, told), declared, told.config
@@ -232,7 +233,7 @@ Play = Callable[..., tuple[int, str, str]]
 def play(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Play:
     """Plays an auditor on hand-made cases: exit code, stdout, stderr."""
 
-    def source(suite: Suite, seed: int, on_event: OnEvent) -> Source:
+    def source(suite: Suite, on_event: OnEvent) -> Source:
         return hand_made.source(CASES, suite.name, digest=suite.digest)
 
     monkeypatch.setattr("game.tournament.suite_source", source)

@@ -13,6 +13,7 @@ from game.database import VERSION, StoreError
 from game.referee import RoundRecord
 from game.run_folder import artefact_path
 from game.scoring import Score
+from game.sealing import seal_run
 from game.store import (
     RunInfo,
     RunInUseError,
@@ -24,6 +25,7 @@ from game.store import (
     read_run,
     round_key,
 )
+from game.transcript import Transcript
 from tests.game import hand_made
 from tests.game.hand_made import MLP, record
 
@@ -41,7 +43,9 @@ def made(log_dir: Path, run: RunInfo = RUN) -> Path:
 def save(store: Store, case: Case, *records: RoundRecord) -> None:
     store.save_case(case)
     for each in records:
-        store.save_round(round_key("d", case.id, each.auditor), each, "2026-01-01T00:00:00+00:00")
+        store.save_round(
+            round_key("d", case.id, each.auditor), each, "2026-01-01T00:00:00+00:00", Transcript()
+        )
 
 
 def test_a_run_lives_in_a_folder_named_by_time_suite_and_eight_digits(tmp_path: Path) -> None:
@@ -143,7 +147,7 @@ def test_a_second_round_of_the_same_key_is_ignored(tmp_path: Path) -> None:
 
 def test_a_round_on_a_case_that_was_not_saved_is_refused(tmp_path: Path) -> None:
     with create_run(tmp_path, RUN) as store, pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
-        store.save_round("k", record(CASES[0], "a", 0.9, {}), "now")
+        store.save_round("k", record(CASES[0], "a", 0.9, {}), "now", Transcript())
 
 
 @pytest.mark.parametrize("other", [("e", "case-0", "a"), ("d", "case-1", "a"), ("d", "case-0", "b")])
@@ -170,7 +174,7 @@ def test_a_run_can_be_read_while_it_is_played(tmp_path: Path) -> None:
         with read_run(store.folder) as reader:
             assert len(reader.rounds()) == 1
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
-                reader.finish()
+                reader.save_case(CASES[1])
 
 
 def test_the_database_is_strict_and_keeps_a_write_ahead_log(tmp_path: Path) -> None:
@@ -191,8 +195,13 @@ def test_the_database_is_strict_and_keeps_a_write_ahead_log(tmp_path: Path) -> N
 def of_version_1(folder: Path) -> None:
     """Make a run's file what it was before rounds told their tier."""
     connection = sqlite3.connect(folder / "run.db")
-    later = ["round DROP COLUMN " + name for name in ("tier", "behaviour", "repair", "readouts")]
-    for change in (*later, "cases DROP COLUMN companions", "cases DROP COLUMN challenge"):
+    rounds_told = ("tier", "behaviour", "repair", "readouts", "number", "transcript", "lines", "link")
+    later = ["round DROP COLUMN " + name for name in rounds_told]
+    later += ["cases DROP COLUMN " + name for name in ("companions", "challenge", "commitment")]
+    later += [
+        "run DROP COLUMN " + name for name in ("master_hash", "scoring", "commitments", "master", "head")
+    ]
+    for change in later:
         connection.execute(f"ALTER TABLE {change}")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
@@ -256,7 +265,7 @@ def test_the_newest_unfinished_run_of_that_configuration_is_found(tmp_path: Path
     assert find_unfinished(tmp_path / "nothing yet", "smoke", RUN.digest) is None
     finished, other = made(tmp_path), made(tmp_path, dataclasses.replace(RUN, digest="e" * 64))
     with open_run(finished) as store:
-        store.finish()
+        seal_run(store)
     assert find_unfinished(tmp_path, "smoke", RUN.digest) is None
     assert find_unfinished(tmp_path, "smoke", "e" * 64) == other
     unfinished = [made(tmp_path), made(tmp_path)]

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from game.case import Case
-from game.events import CaseAwaited, Event, RoundEnded, RoundStarted, RunClosed, RunOpened
+from game.events import (
+    CaseAwaited,
+    CaseDealt,
+    CasesCommitted,
+    Event,
+    RoundEnded,
+    RoundStarted,
+    RunClosed,
+    RunOpened,
+)
 from game.interrupts import Stopped
 from game.loader import LoadedAuditor, load_auditor
 from game.referee import RoundRecord
@@ -63,13 +72,19 @@ def test_every_player_plays_every_case_case_by_case(tmp_path: Path) -> None:
 def test_events_tell_what_happens_and_nothing_of_beliefs_or_truths(tmp_path: Path) -> None:
     watch = Recorder()
     folder = play(tmp_path, watch=watch).folder
+    with read_run(folder) as store:
+        commitments, head = str(store.run().commitments), str(store.run().head)
     assert watch.events[0] == RunOpened(folder, 0, ROUNDS)
-    assert watch.events[1:4] == [
-        CaseAwaited("case-000"),
+    assert watch.events[1:3] == [CaseAwaited("case-000"), CaseDealt("case-000", 1, len(CASES))]
+    assert watch.events[11:14] == [
+        CasesCommitted(commitments, len(CASES)),
         RoundStarted("case-000", "yes"),
         RoundEnded("case-000", "yes", False, 1, ROUNDS),
     ]
-    assert watch.events[-2:] == [RoundEnded("case-004", "crasher", True, ROUNDS, ROUNDS), RunClosed(folder)]
+    assert watch.events[-2:] == [
+        RoundEnded("case-004", "crasher", True, ROUNDS, ROUNDS),
+        RunClosed(folder, head),
+    ]
 
 
 def test_an_auditors_seed_is_its_own_each_round_and_says_nothing_of_the_runs(tmp_path: Path) -> None:
@@ -92,11 +107,11 @@ def test_an_unfinished_run_goes_on_where_it_stopped(rounds: int, tmp_path: Path)
         return cases[case_id]
 
     watch = Recorder()
-    result = play(tmp_path, dataclasses.replace(source(CASES), deal=deal), watch=watch)
+    result = play(tmp_path, dataclasses.replace(source(CASES), dealer=lambda _: deal), watch=watch)
     assert [path.name for path in tmp_path.iterdir()] == [result.folder.name]
     assert watch.events[0] == RunOpened(result.folder, rounds, ROUNDS)
     assert sum(isinstance(event, RoundStarted) for event in watch.events) == ROUNDS - rounds
-    assert dealt_again == [case.id for case in CASES[-(-rounds // len(players())) :]]
+    assert dealt_again == []  # all were dealt before the first round
     assert timeless(result.rounds) == timeless(play(tmp_path / "whole").rounds)
 
 
@@ -202,7 +217,7 @@ def test_a_signal_while_a_case_is_dealt_waits_for_nothing(tmp_path: Path) -> Non
         raise AssertionError(case_id)
 
     with pytest.raises(Stopped, match="stopped by SIGINT"):
-        play(tmp_path, dataclasses.replace(source(CASES), deal=deal))
+        play(tmp_path, dataclasses.replace(source(CASES), dealer=lambda _: deal))
 
 
 DRIVER = """
