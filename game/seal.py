@@ -7,10 +7,12 @@ is SHA-256 over a domain of its own, so that none can stand in for another.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
-from game import prices, scoring
+from game import prices, rules, scoring
 from game.run_folder import ARTIFACTS, DATABASE, TRANSCRIPTS
 from game.serialise import to_json
 
@@ -79,10 +81,16 @@ def master_hash(key: bytes) -> str:
 
 
 def scoring_rules(parts: Iterable[str]) -> str:
-    """What scores depend on beside report and truth, as canonical JSON text."""
-    rules = {name: getattr(scoring, name) for name in ("TOLERANCE", "FAILURE", "CLIP", "MAX_CLAIMS")}
-    rules |= {name: getattr(prices, name) for name in ("FORWARD", "BACKWARD")}
-    return to_json(rules | {"parts": list(parts)})
+    """What scores depend on beside report and truth, as canonical JSON: constants of the rooms that score."""
+    names = sorted(f"{rules.__name__}.{found.name}" for found in iter_modules(rules.__path__))
+    rooms = [prices, scoring, *map(import_module, names)]
+    constants = {
+        f"{room.__name__}.{name}": value
+        for room in rooms
+        for name, value in vars(room).items()
+        if name.isupper() and isinstance(value, int | float | str | tuple)
+    }
+    return to_json({"parts": list(parts), "constants": constants})
 
 
 def seal_text(folder: Path, commitments: str, run_head: str) -> bytes:
