@@ -46,7 +46,7 @@ def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int =
         )
     spent = box.budget.spent
     log_probs = site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
-    arrays = _readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
+    arrays = readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
     return ToolResult(
         "lens",
         {"rows": len(tokens), "top": top, "targets": "answer" if targets is None else "given"},
@@ -78,8 +78,8 @@ def _stopped(box: Toolbox, tokens: Tensor, streams: Tensor, last: str) -> Tensor
     return rearrange(logits, "(site row) pos d_vocab -> site row pos d_vocab", site=len(streams))
 
 
-def _readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:
-    """The arrays that `lens` lists, from log-probabilities `[site, row, pos, d_vocab]`."""
+def readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:
+    """The arrays that every lens lists, from log-probabilities `[site, row, pos, d_vocab]`."""
     probs, best = log_probs.exp(), log_probs.topk(top)
     index = repeat(targets, "row pos -> site row pos 1", site=len(log_probs))
     followed = log_probs.gather(-1, index)

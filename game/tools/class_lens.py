@@ -1,0 +1,80 @@
+"""Class lens: which kind of answer stands where along the layers, such as a city or a name."""
+
+from collections.abc import Mapping
+
+import torch
+
+from game.api import RequestError, Toolbox, TransformerConfig
+from game.prices import forward_price
+from game.tools.arguments import Prompts
+from game.tools.lens import site_logits, site_names
+from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+Classes = Mapping[str, tuple[int, ...]]
+
+
+def estimate(config: TransformerConfig, rows: int) -> float:
+    """Credits of `class_lens` for that many sequences."""
+    return forward_price(rows) * (1 + config.n_layers)
+
+
+def class_lens(box: Toolbox, tokens: Prompts, classes: Classes) -> ToolResult:
+    """How much probability the logit lens gives to each class of tokens, by layer and position.
+
+    The grammar of an answer often stands layers before the answer itself. Price: rows (1 + layers), free
+    after `lens` on the same prompts.
+
+    Arrays: `mass` `[class, site, row, pos]`, probability; the sites are the embedding and each layer's end;
+    `tokens` `[row, pos]`.
+
+    Args:
+        box: The model, in a league that grants activations and interventions.
+        tokens: `[row, pos]`.
+        classes: Token ids by name, such as the brief's; a token counts once in each class that has it.
+
+    Raises:
+        RequestError: There is no class, or one is empty or holds what is no token.
+
+    Source: as `lens`; nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+    _check(box.config, classes)
+    spent = box.budget.spent
+    probs = site_logits(box, tokens).double().softmax(-1)  # [site, row, pos, d_vocab]
+    mass = torch.stack([probs[..., sorted(set(members))].sum(-1) for members in classes.values()])
+    axes = [
+        Axis(name="class", labels=list(classes)),
+        site_axis(box.config),
+        numbered("prompt", len(tokens)),
+        numbered("pos", tokens.shape[1]),
+    ]
+    view = View(
+        kind="compare",
+        axes=axes,
+        data="mass",
+        range=(0.0, 1.0),
+        link=[None, "layer", "prompt", "pos"],
+    )
+    return ToolResult(
+        "class_lens",
+        {"rows": len(tokens), "classes": list(classes)},
+        box.budget.spent - spent,
+        {"mass": mass, "tokens": tokens},
+        (view,),
+        summary=tuple(
+            Summary(f"final mass of {name}", float(mass[index, -1].mean()), len(tokens))
+            for index, name in enumerate(classes)
+        ),
+    )
+
+
+def site_axis(config: TransformerConfig) -> Axis:
+    """The sites of a lens, by name."""
+    return Axis(name="site", labels=["embed", *(f"layer {l}" for l in range(len(site_names(config)) - 1))])
+
+
+def _check(config: TransformerConfig, classes: Classes) -> None:
+    if not classes:
+        raise RequestError("classes: got none, wanted at least 1")
+    for name, members in classes.items():
+        if not members or min(members) < 0 or max(members) >= config.d_vocab:
+            raise RequestError(f"classes: {name} is not at least one token from 0 to {config.d_vocab - 1}")
