@@ -32,10 +32,8 @@ def planted(config: TransformerConfig, truth: float, word: float) -> ModelToolbo
     model = Transformer(replace(config, d_vocab=8 * VARIANTS, d_model=D), named_generator("planted"))
     token = torch.arange(8 * VARIANTS)
     sign = {name: (token // place % 2 * 2 - 1.0)[:, None] for name, place in (("t", 4), ("w", 2), ("c", 1))}
-    u, v, noise = (
-        torch.randn(shape, generator=named_generator("planted", i))
-        for i, shape in enumerate([D, D, (len(token), D)])
-    )
+    u, v = (torch.randn(D, generator=named_generator("planted", i)) for i in range(2))
+    noise = torch.randn(len(token), D, generator=named_generator("noise"))
     embedding = truth * sign["t"] * sign["c"] * u + word * sign["w"] * sign["c"] * v + 0.3 * noise
     with torch.no_grad():
         model.embed.W_E.copy_(embedding + 0.5 * sign["c"])  # the claim itself is there too
