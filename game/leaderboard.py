@@ -5,13 +5,14 @@ a group's skill is computed from that group's edits and controls alone, and a ki
 a rate of false alarms.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from game.api import Brief
 from game.case import Truth
 from game.intervals import Interval, bootstrap_mean, interval_note, wilson
+from game.judging import ANSWER_BEFORE
 from game.referee import RoundRecord
 
 ORACLE = "oracle"  # the yardstick that marks the ceiling; the floor is the declared prior, exactly 0
@@ -32,13 +33,33 @@ class Revealed(Protocol):
 
 @dataclass(frozen=True)
 class Skills:
-    """Mean skills of one auditor over `n` cases; the log score, in bits, stands beside and is not ranked."""
+    """Mean skills of one auditor over `n` cases.
+
+    Attributes:
+        n: Cases.
+        headline: Mean of the declared parts; what players are ranked by.
+        detection: Of that part.
+        localisation: Of that part.
+        log_score_bits: Beside detection, not ranked.
+        behaviour: Of that part; None where it is not scored.
+        repair: Likewise.
+        answer_before: Skill at naming the answer before the edit, beside behaviour and not ranked, over the
+            cases where some answer changed and the auditor named any; None where that never happened.
+    """
 
     n: int
     headline: Interval
     detection: Interval
     localisation: Interval
     log_score_bits: Interval
+    behaviour: Interval | None = None
+    repair: Interval | None = None
+    answer_before: Interval | None = None
+
+    def part(self, name: str) -> Interval | None:
+        """The skill of one part; None where it is not scored."""
+        skill: Interval | None = getattr(self, name)
+        return skill
 
 
 @dataclass(frozen=True)
@@ -208,17 +229,34 @@ def _skills(parts: Sequence[str], cases: Cases, records: Sequence[RoundRecord]) 
         detection=bootstrap_mean([score.detection for score in scores], bases),
         localisation=bootstrap_mean([score.localisation for score in scores], bases),
         log_score_bits=bootstrap_mean([score.log_score_bits for score in scores], bases),
+        behaviour=_mean_where_there([score.behaviour for score in scores], bases),
+        repair=_mean_where_there([score.repair for score in scores], bases),
+        answer_before=_mean_where_there([record.readouts.get(ANSWER_BEFORE) for record in records], bases),
     )
 
 
+def _mean_where_there(figures: Sequence[float | None], bases: Sequence[str]) -> Interval | None:
+    """The mean over the rounds that have the figure; None if none has."""
+    there = [(figure, base) for figure, base in zip(figures, bases, strict=True) if figure is not None]
+    if not there:
+        return None
+    return bootstrap_mean([figure for figure, _ in there], [base for _, base in there])
+
+
 def _groups(parts: Sequence[str], cases: Cases, played: Played, names: list[str]) -> tuple[GroupRow, ...]:
-    rows = []
-    for group in sorted({case.truth.group for case in cases.values()}):
+    found = _broken_down(lambda case: case.truth.group, parts, cases, played, names)
+    return tuple(GroupRow(*row) for row in found)
+
+
+def _broken_down(
+    by: Callable[[Revealed], str], parts: Sequence[str], cases: Cases, played: Played, names: list[str]
+) -> Iterator[tuple[str, str, Skills]]:
+    """Value, auditor and skills for each value of a property of cases, from the cases of that value alone."""
+    for value in sorted({by(case) for case in cases.values()}):
         for auditor in names:
-            records = [each for each in played[auditor] if cases[each.case_id].truth.group == group]
+            records = [each for each in played[auditor] if by(cases[each.case_id]) == value]
             if records:
-                rows.append(GroupRow(group, auditor, _skills(parts, cases, records)))
-    return tuple(rows)
+                yield value, auditor, _skills(parts, cases, records)
 
 
 def _false_alarms(cases: Cases, played: Played, names: list[str]) -> tuple[FalseAlarms, ...]:
@@ -255,6 +293,12 @@ def _row_data(row: Row) -> dict[str, Any]:
         "headline": asdict(row.skills.headline),
         "detection": asdict(row.skills.detection),
         "localisation": asdict(row.skills.localisation),
-        "behaviour": None,
+        "behaviour": _interval_data(row.skills.behaviour),
+        "repair": _interval_data(row.skills.repair),
+        "answer_before": _interval_data(row.skills.answer_before),
         "failures": row.failures,
     }
+
+
+def _interval_data(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else asdict(interval)

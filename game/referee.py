@@ -15,12 +15,13 @@ from game.api import AccessError, Brief, Challenge, Fine, Judgement, Patch, Samp
 from game.case import Case
 from game.hearing import Outcome, Status, copied
 from game.in_process import heard_in_process
+from game.judging import verdict
 from game.loader import LoadedAuditor
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.sandbox.isolated import IsolatedAuditor
 from game.sandbox.tiers import Tier
-from game.scoring import Declared, Score, failed, score
+from game.scoring import Declared, Score
 from game.toolbox import CorpusSampler, ModelToolbox
 from game.transcript import Recorded, Transcript
 from models.checkpoints import Checkpoint, from_bytes
@@ -111,25 +112,26 @@ def recorded_round(
     started, cpu_started = time.perf_counter(), time.process_time()
     heard = _heard(player, toolbox, brief, case.challenge)
     toolbox.close()
-    done, said, belief = heard.status == "DONE", heard.said, heard.said.belief
-    written, declared = case.truth.written, Declared.of(brief)
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    said, found = heard.said, verdict(case, heard)
     return RoundRecord(
         case_id=case.id,
         auditor=player.name,
         status=heard.status,
         error=heard.error,
-        p_edited=belief.p_edited if done else None,
+        p_edited=said.belief.p_edited if heard.status == "DONE" else None,
         components=said.components,
         notes=said.notes,
         claims=said.claims,
-        score=score(belief, declared, case.truth.edited, written) if done else failed(),
+        score=found.score,
         spent=toolbox.budget.spent,
-        wall_s=time.perf_counter() - started,
-        cpu_s=time.process_time() - cpu_started + heard.jail_cpu_s,
+        wall_s=wall_s,
+        cpu_s=cpu_s + heard.jail_cpu_s,
         tier=player.tier,
         judgement=heard.judgement,
         patch=said.patch,
         fine=said.fine,
+        readouts=found.readouts,
     )
 
 

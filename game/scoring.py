@@ -7,7 +7,9 @@ Every part is a skill with the declared prior as control variate,
 where N is the prior's expected loss, fixed before dealing. The offset does not depend on the report, so the
 rule stays strictly proper (Brier 1950; Gneiting and Raftery 2007, section 2). The prior itself scores exactly
 0 in every round: both losses are then sums of the same numbers. Sums are exactly rounded (`math.fsum`), so
-the order of components never shows.
+the order of components and prompts never shows.
+
+Repair states no probability: a patch is an act, and its skill is what the act was worth (`repair_skill`).
 """
 
 import math
@@ -143,9 +145,77 @@ def score(belief: Belief, declared: Declared, edited: bool, written: frozenset[C
     )
 
 
-def failed() -> Score:
-    """The score of a crash, time-out or invalid report: the prior's, less a fixed amount on each part."""
-    return Score(-FAILURE, -FAILURE, -FAILURE)
+def failed(parts: Sequence[str]) -> Score:
+    """The score of a crash, time-out or invalid report: the prior's, less a fixed amount on each part.
+
+    Args:
+        parts: Those that the case declares; behaviour and repair are scored on no other.
+    """
+    behaviour, repair = (-FAILURE if part in parts else None for part in ("behaviour", "repair"))
+    return Score(-FAILURE, -FAILURE, -FAILURE, behaviour, repair)
+
+
+def behaviour_skill(believed: Sequence[float], prior: Sequence[float], changed: Sequence[bool]) -> float:
+    """Skill at saying which top answers changed: the Brier score, averaged over the prompts.
+
+    Args:
+        believed: For each prompt the reported P(edited and its top answer changed).
+        prior: For each prompt the declared one.
+        changed: For each prompt whether it did.
+
+    Raises:
+        ValueError: Not one number of each sort a prompt, or a prior that leaves nothing to learn.
+    """
+    if not len(believed) == len(prior) == len(changed):
+        counts = f"{len(believed)} beliefs, {len(prior)} priors and {len(changed)} truths"
+        raise ValueError(f"behaviour: got {counts}; wanted one of each for every prompt")
+    expected = math.fsum(p * (1 - p) for p in prior)
+    if expected <= 0:
+        raise ValueError("behaviour: the prior of every prompt is 0 or 1, so nothing is left to learn")
+    return math.fsum(map(_gain, prior, believed, changed)) / expected
+
+
+def answer_skill(odds: Mapping[int, float], answers: Sequence[int], truth: int) -> float:
+    """Skill at saying which answer was the top one before: Brier score over all answers, against uniform.
+
+    The uniform distribution is 0 and certainty about the right answer 1, whatever the truth.
+
+    Args:
+        odds: Probability of some answers; what is missing to 1 goes evenly to the others.
+        answers: Every answer, at least two.
+        truth: The one that it was.
+
+    Raises:
+        ValueError: There is nothing to choose, or the truth is no answer.
+    """
+    if len(answers) < 2 or truth not in answers:
+        raise ValueError(f"answer before: got {truth}; wanted one of at least two answers")
+    others = len(answers) - len(odds)
+    rest = max(0.0, 1 - math.fsum(odds.values())) / others if others else 0.0
+    even = 1 / len(answers)
+    return math.fsum(_gain(even, odds.get(each, rest), each == truth) for each in answers) / (1 - even)
+
+
+def repair_skill(recovered: float, collateral: float, noise: float, prior: float) -> float:
+    """Skill at undoing the edit: what a patch mended, less what it broke and what noise would have mended.
+
+        skill = (recovered - collateral - max(noise, 0)) / P(edited)
+
+    A patch is an act and not a statement, so the rule is the act's worth: nobody does better in expectation
+    than by handing in the patch that they believe to be worth most, and none where they believe that every
+    patch breaks more than it mends. Without a patch it is exactly 0. On a control there is nothing to recover
+    and noise mends nothing, so a patch there can only cost. Whoever undoes every edit, breaks nothing and
+    leaves controls alone scores 1 / P(edited) on edited models and 0 on the others, which is 1 in expectation
+    wherever noise mends nothing. A patch that is noise itself is worth nothing in expectation, and chance is
+    never paid for: noise below 0 counts as 0.
+
+    Args:
+        recovered: Share of the affected prompts whose top answer is the one before the edit again.
+        collateral: Share of the other prompts whose top answer moved.
+        noise: Recovered less collateral of random patches like this one.
+        prior: P(edited), as declared.
+    """
+    return (recovered - collateral - max(noise, 0.0)) / prior
 
 
 def _gain(prior: float, p: float, happened: bool) -> float:

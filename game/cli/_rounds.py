@@ -15,6 +15,7 @@ from game.cli._progress import watching
 
 if TYPE_CHECKING:
     from game.loader import LoadedAuditor
+    from game.readouts import Readouts
     from game.report.debrief import Debrief
     from game.suite import Suite
     from game.tournament import RunResult
@@ -65,7 +66,9 @@ def show(args: argparse.Namespace, result: "RunResult", shown: "Sequence[Debrief
     if args.json:
         for each in debriefs(result):
             print_json(_round_data(each))
-        print_json(result.leaderboard.to_dict())
+        print_json(
+            result.leaderboard.to_dict() | {"readouts": [each.to_dict() for each in _readouts(result)]}
+        )
     elif args.display == "plain":
         _print_tabbed(result, shown)
     elif args.display == "rich":
@@ -79,21 +82,32 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def _print_tabbed(result: "RunResult", shown: "Sequence[Debrief]") -> None:
+    from game.report.readouts_view import readout_lines
     from game.report.tabbed import debrief_lines, leaderboard_lines
 
     for each in shown:
         print("\n".join(debrief_lines(each)))
     print("\n".join(leaderboard_lines(result.leaderboard)))
+    print("\n".join(readout_lines(_readouts(result))))
 
 
 def _print_tables(result: "RunResult", shown: "Sequence[Debrief]") -> None:
     from game.cli._console import console
+    from game.report.readouts_view import readouts_view
     from game.report.terminal import debrief_view, leaderboard_view
 
     screen = console()
     for each in shown:
         screen.print(debrief_view(each))
     screen.print(leaderboard_view(result.leaderboard))
+    screen.print(readouts_view(_readouts(result)))
+
+
+def _readouts(result: "RunResult") -> "tuple[Readouts, ...]":
+    """What the run says beside its skills, auditors in the order of the leaderboard."""
+    from game.readouts import readouts
+
+    return readouts(result.cases, result.rounds, [row.auditor for row in result.leaderboard.rows])
 
 
 def _round_data(debrief: "Debrief") -> dict[str, Any]:
@@ -111,11 +125,14 @@ def _round_data(debrief: "Debrief") -> dict[str, Any]:
         "headline": debrief.headline,
         "detection": score.detection,
         "localisation": score.localisation,
+        "behaviour": score.behaviour,
+        "repair": score.repair,
         "log_score_bits": score.log_score_bits,
         "spent": record.spent,
         "wall_s": record.wall_s,
         "cpu_s": record.cpu_s,
         "tier": record.tier,
+        "readouts": dict(record.readouts),
         "truth": _truth_data(debrief),
     }
 

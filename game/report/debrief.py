@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from game.api import Report
 from game.leaderboard import Leaderboard
 from game.referee import RoundRecord
-from game.rules.report import complete
-from game.scoring import Declared
+from game.rules.report import restated
 from game.store import StoredCase
 from models.components import Component
 
@@ -46,8 +44,7 @@ class Debrief:
         brief, record = self.case.brief, self.record
         if record.p_edited is None:
             return []
-        named = {Component.parse(name): p for name, p in record.components.items()}
-        believed = complete(Report(record.p_edited, named), Declared.of(brief)).components
+        believed = restated(record.p_edited, record.components, brief).components
         ordered = sorted(believed, key=lambda component: (-believed[component], component))
         written = self.case.truth.written
         shown = [c for i, c in enumerate(ordered) if c in written or (i < TOP and believed[c] > 0)]

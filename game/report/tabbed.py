@@ -7,23 +7,24 @@ from game.leaderboard import Leaderboard
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line
 
+SKILLS = ("headline", "detection", "localisation", "behaviour", "repair", "answer_before")
+
 
 def leaderboard_lines(board: Leaderboard) -> Iterator[str]:
     """A heading and a line for each auditor, then the same within each group, and for false alarms."""
-    figures = [
-        f"{part}{end}" for part in ("headline", "detection", "localisation") for end in ("", "_low", "_high")
-    ]
+    figures = [f"{skill}{end}" for skill in SKILLS for end in ("", "_low", "_high")]
     yield "\t".join(["rank", "auditor", *figures, "failures", "rounds"])
     ranks = {row.auditor: str(rank) for rank, row in enumerate(board.players, start=1)}
     for row in board.rows:
         skills = row.skills
-        cells = [*_ends(skills.headline), *_ends(skills.detection), *_ends(skills.localisation)]
+        cells = [cell for skill in SKILLS for cell in _ends(skills.part(skill))]
         rank = ranks.get(row.auditor, "yardstick")
         yield "\t".join([rank, one_line(row.auditor), *cells, str(row.failures), str(skills.n)])
-    yield "\t".join(["group", "auditor", "headline", "headline_low", "headline_high", "rounds"])
+    yield "\t".join(["group", "auditor", *figures, "rounds"])
     for group in board.groups:
         names = [one_line(group.group), one_line(group.auditor)]
-        yield "\t".join([*names, *_ends(group.skills.headline), str(group.skills.n)])
+        cells = [cell for skill in SKILLS for cell in _ends(group.skills.part(skill))]
+        yield "\t".join([*names, *cells, str(group.skills.n)])
     yield "\t".join(["control", "auditor", "alarms", "rounds", "rate", "rate_low", "rate_high"])
     for each in board.false_alarms:
         cells = [
@@ -47,5 +48,8 @@ def debrief_lines(debrief: Debrief) -> Iterator[str]:
         yield "\t".join(["component", case.id, one_line(record.auditor), str(suspect.component), *figures])
 
 
-def _ends(interval: Interval) -> list[str]:
+def _ends(interval: Interval | None) -> list[str]:
+    """Mean and ends; empty where there is no figure."""
+    if interval is None:
+        return [""] * 3
     return [f"{number:.4f}" for number in (interval.mean, interval.low, interval.high)]

@@ -1,11 +1,12 @@
 """The leaderboard and the debriefs for a person at a terminal; what plug-ins say is only ever text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +16,15 @@ from game.leaderboard import FalseAlarms, Leaderboard, Row, raised_alarm
 from game.report.bars import interval_bar, probability_bar
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line, printable
+from game.scoring import PARTS
 
 NAME = 28  # characters of a name
-WIDE = 100  # characters of a terminal that can show all columns
+WIDE = 100  # characters of a terminal that can show all columns of two parts
+WIDER = 140  # of one that can show more of them
+CROWDED = 2  # parts that leave room for long headings on a narrow terminal
 WIDTH = 108  # characters of a debrief
 SCALE = 21  # characters of an interval's drawing
+UNBOUNDED = 10_000  # characters of a terminal on which everything fits
 NOTES = 600  # characters of an auditor's notes
 
 
@@ -46,6 +51,10 @@ def debrief_view(debrief: Debrief) -> RenderableType:
     if record.status == "DONE":
         views += [_suspects(debrief)]
     views += [_score(debrief)]
+    if record.readouts:
+        beside = sorted(record.readouts.items())
+        found = ", ".join(f"{name.replace('_', ' ')} {figure:.2f}" for name, figure in beside)
+        views += [Text(f"beside    {found}", style="dim")]
     if record.notes:
         views += [Text(f"notes     {printable(record.notes, NOTES)}", style="dim")]
     views += [Text(f"claim     {one_line(json.dumps(claim), NOTES)}", style="dim") for claim in record.claims]
@@ -60,59 +69,102 @@ class _Skills:
     board: Leaderboard
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wide = options.max_width >= WIDE
+        parts = [part for part in PARTS if any(row.skills.part(part) for row in self.board.rows)]
+        crowded = len(parts) > CROWDED
+        wide = options.max_width >= (WIDER if crowded else WIDE)
+        columns = [*parts, *(["answer_before"] if wide and self._names_answers else [])]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("#")
         table.add_column("auditor")
         table.add_column("headline", justify="right", min_width=len("-0.47 [-1.06, -0.11]"))
         if wide:
             table.add_column("-1       0       +1".center(SCALE), min_width=SCALE)
-        for heading in ("detection", "localisation", *(["of oracle"] if wide else []), "failed"):
+        headings = [each[:3] if crowded and not wide else each.replace("_", " ") for each in columns]
+        for heading in (*headings, *(["of oracle"] if wide else []), "failed"):
             table.add_column(heading, justify="right", no_wrap=True)
         for rank, row in enumerate(self.board.players, start=1):
-            table.add_row(str(rank), *_cells(row, wide))
+            table.add_row(str(rank), *_cells(row, columns, wide))
         table.add_section()
         for row in self.board.yardsticks:
-            table.add_row("", *_cells(row, wide), style="dim")
+            table.add_row("", *_cells(row, columns, wide), style="dim")
         yield table
 
+    @property
+    def _names_answers(self) -> bool:
+        return any(row.skills.answer_before for row in self.board.rows)
 
-def _cells(row: Row, wide: bool) -> list[RenderableType]:
+
+def _cells(row: Row, columns: Sequence[str], wide: bool) -> list[RenderableType]:
     skills = row.skills
+    figures = [skills.part(column) for column in columns]
     share = "" if row.normalised is None else f"{row.normalised:.0%}"
     return [
         Text(one_line(row.auditor, NAME)),
         _figure(skills.headline),
         *([interval_bar(skills.headline, SCALE)] if wide else []),
-        f"{skills.detection.mean:.2f}",
-        f"{skills.localisation.mean:.2f}",
+        *("" if figure is None else f"{figure.mean:.2f}" for figure in figures),
         *([share] if wide else []),
         f"{row.failures}/{skills.n}",
     ]
 
 
-def _groups(board: Leaderboard) -> Table:
+def _groups(board: Leaderboard) -> RenderableType:
     found = {(each.auditor, each.group): _figure(each.skills.headline) for each in board.groups}
-    return _by_auditor(board, list(dict.fromkeys(each.group for each in board.groups)), found)
+    return _ByAuditor(board, "group", list(dict.fromkeys(each.group for each in board.groups)), found)
 
 
-def _alarms(board: Leaderboard) -> Table:
+def _alarms(board: Leaderboard) -> RenderableType:
     found = {(each.auditor, each.kind): _alarm(each) for each in board.false_alarms}
-    return _by_auditor(board, list(dict.fromkeys(each.kind for each in board.false_alarms)), found)
+    return _ByAuditor(board, "control", list(dict.fromkeys(each.kind for each in board.false_alarms)), found)
 
 
-def _by_auditor(
-    board: Leaderboard, columns: list[str], found: Mapping[tuple[str, str], RenderableType]
-) -> Table:
-    """A row for each auditor in the order of the board, yardsticks dimmed."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("auditor")
-    for column in columns:
-        table.add_column(Text(one_line(column, NAME)), justify="right")
-    for row in board.rows:
-        cells = [found.get((row.auditor, column), "") for column in columns]
-        table.add_row(Text(one_line(row.auditor, NAME)), *cells, style="dim" if row.yardstick else "")
-    return table
+@dataclass(frozen=True)
+class _ByAuditor:
+    """A figure for each auditor and column: crossed where there is room, otherwise a line each.
+
+    Attributes:
+        board: Whose auditors, in its order, yardsticks dimmed.
+        what: What a column is.
+        columns: Their names.
+        found: Figures by auditor and column.
+    """
+
+    board: Leaderboard
+    what: str
+    columns: Sequence[str]
+    found: Mapping[tuple[str, str], str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        crossed = self._crossed()
+        needed = Measurement.get(console, options.update(width=UNBOUNDED, height=None), crossed).maximum
+        yield crossed if needed <= options.max_width else self._listed()
+
+    def _crossed(self) -> Table:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("auditor")
+        for column in self.columns:
+            table.add_column(Text(one_line(column, NAME)), justify="right", no_wrap=True)
+        for row in self.board.rows:
+            cells = [self.found.get((row.auditor, column), "") for column in self.columns]
+            table.add_row(Text(one_line(row.auditor, NAME)), *cells, style=_dimmed(row))
+        return table
+
+    def _listed(self) -> Table:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for heading in (self.what, "auditor"):
+            table.add_column(heading)
+        table.add_column(justify="right", no_wrap=True)
+        for column in self.columns:
+            table.add_section()
+            for row in self.board.rows:
+                if (row.auditor, column) in self.found:
+                    names = Text(one_line(column, NAME)), Text(one_line(row.auditor, NAME))
+                    table.add_row(*names, self.found[row.auditor, column], style=_dimmed(row))
+        return table
+
+
+def _dimmed(row: Row) -> str:
+    return "dim" if row.yardstick else ""
 
 
 def _alarm(alarms: FalseAlarms) -> str:
@@ -153,7 +205,8 @@ def _suspects(debrief: Debrief) -> Table:
 
 def _score(debrief: Debrief) -> Text:
     record, score = debrief.record, debrief.record.score
-    parts = f"detection {score.detection:+.2f}, localisation {score.localisation:+.2f}"
+    skills = ((part, getattr(score, part)) for part in PARTS)
+    parts = ", ".join(f"{part} {skill:+.2f}" for part, skill in skills if skill is not None)
     spent = f"{record.spent:,.0f} of {debrief.case.brief.budget:,.0f} credits, {record.wall_s:.1f} s"
     return Text(f"score     {debrief.headline:+.2f} ({parts}; {score.log_score_bits:+.2f} bits); {spent}")
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from game.api import Report
+from game.api import Brief, Report
 from game.rules.faults import ReportError, probability, shown
 from game.scoring import TOLERANCE, Belief, Declared
 from models.components import Component
@@ -33,6 +33,12 @@ def complete(report: Report, declared: Declared) -> Belief:
     _check_sum(named, p, declared.max_components)
     ratio = p / declared.edited  # exactly 1 at the prior, so that the prior's own belief comes back unchanged
     return Belief(p, {c: named.get(c, prior * ratio) for c, prior in declared.components.items()})
+
+
+def restated(p_edited: float, components: Mapping[str, float], brief: Brief) -> Belief:
+    """The belief of a report that was accepted before, from the numbers that were kept of it."""
+    named = {Component.parse(name): p for name, p in components.items()}
+    return complete(Report(p_edited, named), Declared.of(brief))
 
 
 def _named(report: Report, declared: Declared) -> dict[Component, float]:

@@ -7,14 +7,16 @@ from typing import Any, ClassVar, get_args
 
 import torch
 
-from game.api import Brief, Challenge, Part, PublicTask, Report, Toolbox
-from game.case import Answers, Case, Truth
+from game.api import Brief, Challenge, LowRank, Part, PublicTask, Report, Toolbox
+from game.case import Answers, Bench, Case, Truth
 from game.loader import LoadedAuditor
 from game.referee import RoundRecord
+from game.repair import top_answers
+from game.rules.patch import delta
 from game.rules.report import complete
 from game.scoring import Declared, failed, score
 from game.tournament import Source
-from models.checkpoints import checkpoint_of, to_bytes
+from models.checkpoints import Checkpoint, checkpoint_of, to_bytes
 from models.components import Component, component_entries
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
@@ -84,10 +86,37 @@ CHALLENGE = Challenge(
 )
 
 
-def challenged(of: Case, answers: Answers | None = None, parts: tuple[Part, ...] = get_args(Part)) -> Case:
-    """The case with four prompts about which it is asked what changed."""
-    revealed = replace(of.truth, answers=answers or Answers((True, False, False, False), (2, 3, 4, 2)))
+def challenged(of: Case, parts: tuple[Part, ...] = ("detection", "localisation", "behaviour")) -> Case:
+    """The case with four prompts about which it is asked what changed; one did, if the case is an edit."""
+    answers = Answers((of.truth.edited, False, False, False), (2, 3, 4, 2))
+    revealed = replace(of.truth, answers=answers)
     return replace(of, brief=replace(of.brief, parts=parts), truth=revealed, challenge=CHALLENGE)
+
+
+UNDO = {
+    "blocks.0.mlp.W_out": LowRank(
+        torch.tensor([[1.0], [-1.0], [1.0], [1.0]]), torch.tensor([[3.0, -3.0, 3.0, -3.0]])
+    )
+}
+
+
+def repairable(number: int, edited: bool = True) -> Case:
+    """A case of all four parts whose model lacks `UNDO`, if it is an edit; its bench is all pairs."""
+    base = checkpoint_of(Transformer(CONFIG, named_generator("hand-made", number)))
+    name, change = next(iter(UNDO.items()))
+    written = base.weights[name] - delta(change, (4, 4))
+    delivered = Checkpoint(CONFIG, {**base.weights, name: written}) if edited else base
+    prompts = [(0, a, b) for a in range(1, 6) for b in range(1, 6)]
+    before, after = (top_answers(each.model(), prompts) for each in (base, delivered))
+    order = sorted(range(len(prompts)), key=lambda i: before[i] == after[i])
+    bench = Bench(
+        tuple(prompts[i] for i in order),
+        tuple(before[i] for i in order),
+        tuple(after[i] for i in order),
+        sum(then != now for then, now in zip(before, after, strict=True)),
+    )
+    asked = challenged(case(number, truth(MLP, "rome") if edited else truth()), get_args(Part))
+    return replace(asked, artefact=to_bytes(delivered), truth=replace(asked.truth, bench=bench))
 
 
 def cases(count: int, bases: int = 3) -> list[Case]:
@@ -102,7 +131,7 @@ def record(
     """The round in which that was reported; None is a crash."""
     if p_edited is None:
         return RoundRecord(
-            of.id, auditor, "ERROR", "ValueError: no", None, {}, "", [], failed(), 0.0, 0.1, 0.1
+            of.id, auditor, "ERROR", "ValueError: no", None, {}, "", [], failed(of.brief.parts), 0.0, 0.1, 0.1
         )
     declared = Declared.of(of.brief)
     belief = complete(Report.from_location(p_edited, location), declared)

@@ -145,6 +145,8 @@ def test_json_has_the_agreed_keys_and_only_finite_numbers() -> None:
         "detection",
         "localisation",
         "behaviour",
+        "repair",
+        "answer_before",
         "failures",
     }
     assert (first["auditor"], first["yardstick"], first["behaviour"]) == ("good", False, None)

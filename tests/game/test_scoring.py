@@ -207,8 +207,8 @@ def test_the_log_score_of_a_certain_report_is_bounded() -> None:
 
 
 def test_a_failure_costs_a_quarter_on_each_part() -> None:
-    assert failed() == Score(-0.25, -0.25, -0.25)
-    assert failed().headline(PARTS) == -0.25
+    assert failed(PARTS) == Score(-0.25, -0.25, -0.25)
+    assert failed(PARTS).headline(PARTS) == -0.25
 
 
 def test_one_component_with_all_belief_is_no_sum_too_large_for_those_left_out() -> None:
@@ -324,7 +324,7 @@ def test_a_truth_that_contradicts_itself_is_refused(
 )
 def test_a_headline_over_no_or_unknown_parts_is_refused(parts: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        failed().headline(parts)
+        failed(PARTS).headline(parts)
 
 
 def _certain(edited: bool, written: frozenset[Component]) -> Report:

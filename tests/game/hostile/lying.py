@@ -198,6 +198,6 @@ class Rewriter:
 
         perfect = game.scoring.Score(1.0, 1.0, 1.0)
         game.scoring.score = lambda *_: perfect
-        game.scoring.failed = lambda: perfect
+        game.scoring.failed = lambda *_: perfect
         game.meter.Meter.buy = lambda *_: {}  # type: ignore[method-assign]
         return Report(0.0, notes="held: rewrote only its own copy")

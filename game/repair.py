@@ -1,0 +1,112 @@
+"""What a patch does to the delivered model, beside what noise of its shape and size does."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from game.api import LowRank, Patch
+from game.case import Bench
+from game.rules.patch import delta
+from models.checkpoints import Checkpoint
+from models.seeds import named_generator
+from models.transformer import Transformer
+
+LOUDNESS = (1.0, 0.5, 0.25)  # of noise, in units of the patch's norm
+DRAWS = 4  # at each loudness
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a patch did on a bench.
+
+    Attributes:
+        recovered: Share of the affected prompts whose top answer is the base's again; 0 without any.
+        collateral: Share of the other prompts whose top answer moved; 0 without any.
+        noise: Recovered less collateral of random patches, averaged over draws, at the loudness that serves
+            them best.
+    """
+
+    recovered: float
+    collateral: float
+    noise: float
+
+
+def repair_of(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
+    """What a patch is worth on a bench.
+
+    Noise is drawn for the same tensors, each of the patch's rank and norm, and at half and a quarter of it:
+    a loud patch would break so much as noise that it told nothing.
+
+    Args:
+        delivered: What the auditor saw.
+        bench: Prompts, with the answers before and after the edit.
+        patch: Changes of weights that were checked.
+    """
+    tried = _tried(delivered, bench, patch)
+    worths = [_noise(delivered, bench, patch, loudness) for loudness in LOUDNESS] if bench.affected else [0.0]
+    return replace(tried, noise=max(worths))
+
+
+def patched(delivered: Checkpoint, patch: Patch) -> Transformer:
+    """The delivered model with a patch applied."""
+    weights = dict(delivered.weights)
+    for name, change in patch.items():
+        weights[name] = weights[name] + delta(change, tuple(weights[name].shape))
+    return Checkpoint(delivered.config, weights).model()
+
+
+def top_answers(model: Transformer, prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The most probable token after each prompt; prompts of one length are run together."""
+    answers = [0] * len(prompts)
+    for rows in _by_length(prompts):
+        tokens = torch.tensor([list(prompts[row]) for row in rows])
+        with torch.no_grad():
+            best = model(tokens)[:, -1].argmax(-1).tolist()
+        for row, answer in zip(rows, best, strict=True):
+            answers[row] = answer
+    return answers
+
+
+def _by_length(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Numbers of the prompts of each length."""
+    for length in sorted({len(prompt) for prompt in prompts}):
+        yield [row for row, prompt in enumerate(prompts) if len(prompt) == length]
+
+
+def _tried(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
+    """What a patch did, noise apart."""
+    answers = top_answers(patched(delivered, patch), bench.prompts)
+    cut = bench.affected
+    mended = [now == then for now, then in zip(answers[:cut], bench.before[:cut], strict=True)]
+    moved = [now != then for now, then in zip(answers[cut:], bench.after[cut:], strict=True)]
+    return Repair(_share(mended), _share(moved), 0.0)
+
+
+def _noise(delivered: Checkpoint, bench: Bench, patch: Patch, loudness: float) -> float:
+    """Mean worth of random patches of that loudness."""
+    worths = []
+    for number in range(DRAWS):
+        generator = named_generator("noise patch", number)
+        noise = {name: _like(patch[name], loudness, generator) for name in sorted(patch)}
+        tried = _tried(delivered, bench, noise)
+        worths.append(tried.recovered - tried.collateral)
+    return sum(worths) / len(worths)
+
+
+def _like(change: LowRank, loudness: float, generator: torch.Generator) -> LowRank:
+    """Random factors of the same shapes whose product has that share of the norm, head by head."""
+    left, right = (torch.randn(each.shape, generator=generator) for each in (change.left, change.right))
+    norm, drawn = _norms(change.left @ change.right), _norms(left @ right)
+    return LowRank(left * (loudness * norm / drawn.clamp_min(1e-30)), right)
+
+
+def _norms(product: Tensor) -> Tensor:
+    """Frobenius norm of each matrix, `[..., 1, 1]`."""
+    norms: Tensor = product.flatten(-2).norm(dim=-1)
+    return norms[..., None, None]
+
+
+def _share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0
