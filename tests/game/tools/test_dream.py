@@ -58,7 +58,7 @@ def test_a_planted_trigger_that_no_sample_holds_is_dreamt_of(
     with torch.no_grad():  # neuron 5 of layer 0 reads the embedding of token 9, directly
         model.embed.W_E.mul_(4)
         read = model.embed.W_E[9] - model.embed.W_E.mean(0)
-        model.blocks[0].mlp.W_in[:, 5] = 3 * (read - read.mean()) / read.norm()  # type: ignore[union-attr, index]
+        model.get_parameter("blocks.0.mlp.W_in")[:, 5] = 3 * (read - read.mean()) / read.norm()
     box = ModelToolbox(model, league="whitebox", corpus=lambda *_: samples, total=1e5)
     found = dream(box, samples, TEMPLATE, "blocks.0.mlp.hook_pre", neuron(5), steps=60)
     assert found.arrays["tokens"][1, 3] == 9
