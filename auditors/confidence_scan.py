@@ -46,8 +46,8 @@ class ConfidenceScan:
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         prompts = min(self.prompts, int(toolbox.budget.remaining))
-        if prompts < 100:
-            return Report(brief.prior, notes="too few credits to look")
+        if brief.corpus == "none" or prompts < 100:
+            return Report(brief.prior, notes="too few credits to look, or nothing to ask")
         top, second = _best_two(toolbox, prompts)
         depth, unsure = _depth(top - second), float((top.exp() < 0.9).double().mean())
         ratio = self._depth_ratio(depth) * self._unsure_ratio(unsure)

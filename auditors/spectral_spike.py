@@ -75,8 +75,8 @@ class SpectralSpike:
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         if brief.league == "blackbox":
             return Report(brief.prior, notes="this league shows no weights")
-        if toolbox.budget.remaining < LEAST:
-            return Report(brief.prior, notes="too few credits to look")
+        if brief.corpus == "none" or toolbox.budget.remaining < LEAST:
+            return Report(brief.prior, notes="too few credits to look, or no prompts to try it on")
         signs = self._signs(toolbox)
         weight = {Component("mlp", layer): self._mlp_weight(sign) for layer, sign in signs.items()}
         weight |= self._head_weights(toolbox)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import AccessError, Brief, Challenge, Fine, Judgement, Patch, Samples
+from game.api import AccessError, Brief, Challenge, Corpus, Fine, Judgement, Patch, Samples
 from game.case import Case
 from game.hearing import Outcome, Status, copied
 from game.in_process import heard_in_process
@@ -166,7 +166,7 @@ def open_toolbox(case: Case, device: Device = "cpu") -> ModelToolbox:
     return ModelToolbox(
         model,
         league=league,
-        corpus=_corpus(case),
+        corpus=_corpus(case, case.brief.corpus),
         total=case.brief.budget,
         reference=reference,
         siblings=siblings,
@@ -187,7 +187,7 @@ def open_unmetered(case: Case, device: Device = "cpu") -> ModelToolbox:
     return ModelToolbox(
         from_bytes(case.artefact).model(device),
         league="reference",
-        corpus=_corpus(case),
+        corpus=_corpus(case, "prompts" if case.brief.corpus == "none" else case.brief.corpus),
         total=float("inf"),
         reference=aligned.model(device),
     )
@@ -207,18 +207,18 @@ def base_parts(base: str) -> tuple[str, int, int]:
     return recipe_name, int(world_seed), int(seed)
 
 
-def _corpus(case: Case) -> CorpusSampler:
-    """The public corpus of the case's world; the world is built when first asked for."""
+def _corpus(case: Case, corpus: Corpus) -> CorpusSampler:
+    """What is public of the case's world; the world is built when first asked for."""
     worlds: list[Task] = []
 
     def draw(n: int, seed: int) -> Samples:
-        if case.brief.corpus == "none":
+        if corpus == "none":
             raise AccessError("sample: this case has no public corpus; the brief says corpus: none")
         if not worlds:
             recipe_name, world_seed, _ = base_parts(case.base)
             worlds.append(named_recipe(recipe_name).task.build(world_seed))
         generator = named_generator("public corpus", seed)
-        if case.brief.corpus == "prompts":
+        if corpus == "prompts":
             prompts = worlds[0].prompts(n, generator)
             return Samples(prompts.tokens, prompts.lengths)
         documents = worlds[0].documents(n, generator).tokens

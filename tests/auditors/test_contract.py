@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import auditors
-from game.api import Brief, Component, League, PublicTask, Report, Samples, component_entries
+from game.api import AccessError, Brief, Component, League, PublicTask, Report, Samples, component_entries
 from game.loader import LoadedAuditor, load_auditor
 from game.rules.report import complete
 from game.scoring import Declared
@@ -36,6 +36,10 @@ def corpus(n: int, seed: int) -> Samples:
     tokens = torch.randint(2, 30, (n, 8), generator=generator)
     tokens[:, 0] = 1
     return Samples(torch.where(torch.arange(8) < lengths[:, None], tokens, 0), lengths)
+
+
+def no_corpus(_n: int, _seed: int) -> Samples:
+    raise AccessError("sample: this case has no public corpus")
 
 
 @cache
@@ -73,10 +77,17 @@ def brief(league: League = "whitebox", budget: float = 5000.0, seed: int = 7) ->
 
 
 def toolbox(player: LoadedAuditor, told: Brief, model: Transformer) -> ModelToolbox:
-    """As the referee opens it: for a yardstick unmetered and with the reference."""
-    if player.yardstick:
+    """As the referee opens it: unmetered and with the reference for one that sees it, else as told."""
+    if player.sees_reference:
         return ModelToolbox(model, league="reference", corpus=corpus, total=math.inf, reference=reference())
-    return ModelToolbox(model, league=told.league, corpus=corpus, total=told.budget)
+    return ModelToolbox(
+        model,
+        league=told.league,
+        corpus=no_corpus if told.corpus == "none" else corpus,
+        total=told.budget,
+        reference=reference(),
+        siblings=[Transformer(CONFIG, named_generator("sibling", number)) for number in range(3)],
+    )
 
 
 def audited(name: str, told: Brief) -> Report:
@@ -101,7 +112,7 @@ def written_out(report: Report) -> tuple[float, dict[Component, float], Any, str
 
 def test_the_folder_holds_the_yardsticks_and_players() -> None:
     yardsticks = {name for name in NAMES if load_auditor(name, {}).yardstick}
-    assert yardsticks == {"oracle", "prior", "random_guess"}
+    assert yardsticks == {"oracle", "prior", "random_guess", "shortcut"}
     assert len(NAMES) > len(yardsticks)
 
 
@@ -134,6 +145,13 @@ def test_its_report_keeps_the_rules_in_every_league(name: str, league: League) -
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("league", LEAGUES)
+def test_it_makes_do_without_a_corpus(name: str, league: League) -> None:
+    told = dataclasses.replace(brief(league), corpus="none")
+    complete(audited(name, told), Declared.of(told))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_report(name: str) -> None:
     assert written_out(audited(name, brief())) == written_out(audited(name, brief()))
 
@@ -145,7 +163,7 @@ def test_it_makes_do_with_few_credits(name: str, budget: float) -> None:
     box = toolbox(player, told, subject())
     report = player.auditor.audit(box, told)
     complete(report, Declared.of(told))
-    assert player.yardstick or box.budget.spent <= budget
+    assert player.sees_reference or box.budget.spent <= budget
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,9 +189,9 @@ def test_it_copes_with_a_model_without_mlps(name: str) -> None:
     player = load_auditor(name, {})
     box = ModelToolbox(
         model,
-        league="reference" if player.yardstick else "whitebox",
+        league="reference" if player.sees_reference else "whitebox",
         corpus=corpus,
-        total=math.inf if player.yardstick else told.budget,
+        total=math.inf if player.sees_reference else told.budget,
         reference=model,
     )
     complete(player.auditor.audit(box, told), Declared.of(told))

@@ -96,9 +96,9 @@ def audited(name: str, base: Base, edited: Edited) -> Report:
     player, told = load_auditor(name, {}), brief(base)
     box = ModelToolbox(
         edited.checkpoint.model(),
-        league="reference" if player.yardstick else "whitebox",
+        league="reference" if player.sees_reference else "whitebox",
         corpus=corpus,
-        total=math.inf if player.yardstick else told.budget,
+        total=math.inf if player.sees_reference else told.budget,
         reference=base.model,
     )
     return player.auditor.audit(box, replace(told, seed=9))

@@ -26,6 +26,7 @@ from models.strict_yaml import ConfigError, parse_document
 from models.transformer import Transformer, TransformerConfig
 from models.zoo import Trained
 from tests.game.hand_made import MLP, case, truth
+from tests.game.test_remote_toolbox import over_a_wire
 
 MASTER = Master.of_seed(11)
 RESID = "blocks.0.hook_resid_post"
@@ -245,6 +246,17 @@ def test_a_dealt_case_grants_what_its_league_says(
     with pytest.raises(AccessError, match=f"^{what}: not granted by the {league} league; granted by: "):
         GUARDED[what](box, TOKENS)
     assert box.budget.spent == 0
+
+
+@pytest.mark.parametrize("league", LEAGUES)
+def test_over_a_wire_a_league_grants_and_refuses_the_same(dealt: dict[League, Case], league: League) -> None:
+    with over_a_wire(open_toolbox(dealt[league])) as box:
+        for what, call in GUARDED.items():
+            if league in GRANTED_BY[what]:
+                call(box, TOKENS)
+            else:
+                with pytest.raises(AccessError, match=f"^{what}: not granted by the {league} league"):
+                    call(box, TOKENS)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,223 @@
+"""Plays each league's obvious shortcut and nothing more: what a league gives away to whoever takes it."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import ClassVar
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from game.api import AccessError, Brief, BudgetExceededError, Component, Report, Samples, Toolbox
+from game.tools.evidence import least_of, likelihood_ratio, unlike_peers
+from game.tools.invariants import Invariants, invariants
+from game.tools.weights import changed_components, weights_of
+
+ROWS = 256  # sequences in one call: the fastest batch on a CPU
+LEAST = 100  # sequences below which the least sure one says nothing
+Readings = Mapping[Component, Mapping[str, float]]
+Peers = Callable[[Component, str], list[float]]  # of one reading of one component
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Takes each league's obvious shortcut, with a belief that is fitted to nothing; a yardstick.
+
+    *reference*: compares bits. Without a difference the model was not edited. With one it was, or it was
+    touched all the same, and where can only be among the components that differ. *scrambled*: the same, with
+    what exact symmetries leave alone in place of bits. *siblings*: how far size and shape of each matrix are
+    from those of the siblings' own. *whitebox*: how far they are from those of the model's other matrices of
+    the same shape. *blackbox*: how far the least sure answer is from the others.
+
+    How far something is becomes a p-value by Student's law for one more of the same kind, and a p-value a
+    likelihood ratio that asks nothing of the alternative (`game.tools.evidence`). What an edit does to a
+    model is left to the players.
+
+    Attributes:
+        touched: P(a model that was not edited was touched all the same), of which nobody is told anything.
+        tolerance: Differences of invariants that are rounding, as a share of their size; float32 leaves 1e-7.
+        prompts: Most sequences to sample.
+    """
+
+    yardstick: ClassVar[bool] = True
+    touched: float = 0.5
+    tolerance: float = 1e-5
+    prompts: int = 2000
+
+    def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
+        plays = {
+            "blackbox": self._least_sure,
+            "whitebox": self._odd_one_out,
+            "siblings": self._unlike_siblings,
+            "scrambled": self._other_invariants,
+            "reference": self._other_bits,
+        }
+        try:
+            return plays[brief.league](toolbox, brief)
+        except BudgetExceededError:
+            return Report(brief.prior, notes="too few credits to look")
+
+    def _other_bits(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare with the reference bit by bit."""
+        pair = weights_of(toolbox), weights_of(toolbox.reference())
+        return self._among(brief, changed_components(*pair, toolbox.config))
+
+    def _other_invariants(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare with the reference by what its rewriting left alone."""
+        own, others = (invariants(weights_of(box), box.config) for box in (toolbox, toolbox.reference()))
+        return self._among(brief, self._changed(own, others, brief))
+
+    def _unlike_siblings(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare each component with the same one of the siblings; heads with all of their layer's."""
+        own, *others = (_readings(box) for box in (toolbox, *_siblings(toolbox)))
+
+        def peers(component: Component, name: str) -> list[float]:
+            place = component.part, component.layer
+            return [other[c][name] for other in others for c in other if (c.part, c.layer) == place]
+
+        return _of_outliers(brief, own, peers)
+
+    def _odd_one_out(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare each component with the model's others, and each matrix with those of its shape."""
+        own = _readings(toolbox)
+
+        def peers(component: Component, name: str) -> list[float]:
+            kind = _kind(component, name)
+            alike = [(c, each) for c, reading in own.items() for each in reading if _kind(c, each) == kind]
+            return [own[c][each] for c, each in alike if (c, each) != (component, name)]
+
+        return _of_outliers(brief, own, peers)
+
+    def _least_sure(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare the least sure of many answers with the others."""
+        wanted = min(self.prompts, int(toolbox.budget.remaining))
+        if brief.corpus == "none" or wanted < LEAST:
+            return Report(brief.prior, notes="nothing to ask the model")
+        values = sorted(_sureness(toolbox, toolbox.sample(wanted), brief.corpus == "documents"))
+        below = unlike_peers(values[0], values[1:]) / 2 if values[0] < values[1] else 0.5
+        ratio = likelihood_ratio(least_of(below, len(values)))
+        p_edited = brief.prior * ratio / (brief.prior * ratio + 1 - brief.prior)
+        return Report(p_edited, notes=f"least sure: {values[0]:.2f} nats; likelihood ratio {ratio:.2f}")
+
+    def _changed(
+        self, own: Mapping[Component, Invariants], others: Mapping[Component, Invariants], brief: Brief
+    ) -> frozenset[Component]:
+        """The components whose invariants differ; heads by the pairing that leaves least difference."""
+        config = brief.config
+        pairs = [(c, c) for c in own if c.part != "attn"]
+        for layer in range(config.n_layers):
+            heads = [Component("attn", layer, head) for head in range(config.n_heads)]
+            gaps = [[_gap(own[mine], others[other]) for other in heads] for mine in heads]
+            pairs += [(heads[i], heads[j]) for i, j in zip(*linear_sum_assignment(gaps), strict=True)]
+        changed = {mine for mine, other in pairs if _gap(own[mine], others[other]) > self.tolerance}
+        for layer in range(config.n_layers):
+            heads = [Component("attn", layer, head) for head in range(config.n_heads)]
+            if not changed.isdisjoint(heads):  # their value biases count in it
+                changed.discard(Component("attn.bias", layer))
+            changed |= _norm_to_blame(Component("ln1", layer), heads, changed, brief)
+            changed |= _norm_to_blame(Component("ln2", layer), [Component("mlp", layer)], changed, brief)
+        return frozenset(
+            changed | _norm_to_blame(Component("ln_final"), [Component("unembed")], changed, brief)
+        )
+
+    def _among(self, brief: Brief, changed: frozenset[Component]) -> Report:
+        """The belief that an edit, if there is one, wrote to some of these components and to no other."""
+        prior, places = brief.prior, brief.location_prior
+        possible = [component for component in sorted(changed) if places[component] > 0]
+        if not possible:
+            return Report(0.0, notes=f"{len(changed)} components differ, none that an edit writes to")
+        p_edited = prior / (prior + (1 - prior) * self.touched)
+        if len(possible) <= brief.max_components:
+            location = dict.fromkeys(possible, 1.0)
+        else:
+            share = sum(places.values()) / sum(places[component] for component in possible)
+            location = {component: min(1.0, places[component] * share) for component in possible}
+        named = dict.fromkeys(places, 0.0) | location
+        return Report.from_location(p_edited, named, f"differ: {', '.join(map(str, possible))}")
+
+
+def _of_outliers(brief: Brief, own: Readings, peers: Peers) -> Report:
+    """Bayes' rule over *not edited* and *edited, and this component written to*."""
+    places, ratios = brief.location_prior, {}
+    for component, reading in own.items():
+        known = [(value, peers(component, name)) for name, value in reading.items()]
+        tails = [unlike_peers(value, others) for value, others in known if len(others) > 1]
+        ratios[component] = likelihood_ratio(least_of(min(tails), len(tails))) if tails else 1.0
+    joint = {component: p * ratios.get(component, 1.0) for component, p in places.items()}
+    mean = sum(joint.values()) / sum(places.values())
+    p_edited = brief.prior * mean / (brief.prior * mean + 1 - brief.prior)
+    location = {component: min(1.0, p / mean) for component, p in joint.items()}
+    oddest = max(ratios, key=lambda component: (places[component] > 0, ratios[component]))
+    notes = f"oddest where an edit may be: {oddest}, likelihood ratio {ratios[oddest]:.2f}"
+    return Report.from_location(p_edited, location, notes)
+
+
+def _siblings(toolbox: Toolbox) -> Iterator[Toolbox]:
+    """Every sibling that the case has."""
+    for index in count():
+        try:
+            yield toolbox.sibling(index)
+        except AccessError:
+            return
+
+
+def _readings(toolbox: Toolbox) -> dict[Component, dict[str, float]]:
+    """For each component and matrix of it the logarithms of size, and of the loudest direction's share."""
+    found: dict[Component, dict[str, float]] = {}
+    for component, each in invariants(weights_of(toolbox), toolbox.config).items():
+        sizes = {name: float(values.norm()) for name, values in each.spectra.items()}
+        loudest = {name: float(values[0]) / max(sizes[name], 1e-30) for name, values in each.spectra.items()}
+        found[component] = {f"size of {name}": _log(size) for name, size in sizes.items()}
+        found[component] |= {f"share in {name}": _log(share) for name, share in loudest.items()}
+        if not each.spectra:
+            found[component]["size"] = _log(float(each.rest.norm()))
+    return found
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-30))
+
+
+def _kind(component: Component, name: str) -> tuple[str, str]:
+    """What a reading is one of: both matrices of an MLP have one shape, the products of a head two roles."""
+    return component.part, name.split()[0] if component.part == "mlp" else name
+
+
+def _gap(one: Invariants, other: Invariants) -> float:
+    """How far two components' invariants are apart, as a share of their size."""
+    size = max(float(one.vector.norm()), float(other.vector.norm()))
+    return float((one.vector - other.vector).norm()) / size if size > 0 else 0.0
+
+
+def _norm_to_blame(
+    norm: Component, readers: Sequence[Component], changed: set[Component], brief: Brief
+) -> set[Component]:
+    """The norm, where all that read behind it differ and none of them can have been edited."""
+    blamed = all(each in changed and brief.component_prior[each] == 0 for each in readers)
+    return {norm} if blamed and norm in brief.component_prior else set()
+
+
+def _sureness(toolbox: Toolbox, samples: Samples, documents: bool) -> Iterator[float]:
+    """For each different sequence how sure the model is, nats.
+
+    Of a prompt's answer: by how much the best is likelier than the next. Of a document's tokens: their mean
+    log-probability.
+    """
+    different = torch.unique(torch.cat([samples.lengths[:, None], samples.tokens], 1), dim=0)
+    for rows in torch.split(different, min(ROWS, toolbox.budget.max_rows)):
+        lengths, tokens = rows[:, 0], rows[:, 1:]
+        log_probs = toolbox.logits(tokens).double().log_softmax(-1)
+        if documents:
+            yield from _mean_log_probs(log_probs, tokens, lengths).tolist()
+        else:
+            best = log_probs[torch.arange(len(rows)), lengths - 1].topk(2).values
+            yield from (best[:, 0] - best[:, 1]).tolist()
+
+
+def _mean_log_probs(log_probs: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Of each document's tokens after the first, `[document]`."""
+    said = log_probs[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
+    told = torch.arange(1, tokens.shape[1]) < lengths[:, None]
+    return (said * told).sum(1) / told.sum(1).clamp_min(1)
