@@ -152,18 +152,8 @@ class Store:
         models = zip((stored.artefact, *stored.companions), (case.artefact, *case.companions), strict=True)
         for sha, data in models:
             write_atomically(artefact_path(self.folder, sha), data)
-        row = {
-            "id": case.id,
-            "recipe": case.recipe,
-            "base": case.base,
-            "artefact": stored.artefact,
-            "brief": brief_to_json(case.brief),
-            "truth": truth_to_json(case.truth),
-            "companions": to_json(stored.companions),
-            "challenge": None if case.challenge is None else challenge_to_json(case.challenge),
-        }
         with transaction(self.connection):
-            _insert(self.connection, "cases", row)
+            _insert(self.connection, "cases", case_row(case))
 
     def case(self, case_id: str) -> Case | None:
         """A dealt case as it was saved, or None if it was not dealt yet.
@@ -258,6 +248,21 @@ class Store:
         if hashlib.sha256(data).hexdigest() != sha:
             raise StoreError(f"{path}: the bytes are not those that were saved")
         return data
+
+
+def case_row(case: Case) -> dict[str, Any]:
+    """A case as the store keeps it and a commitment covers it; models stand by their hashes."""
+    stored = StoredCase.of(case)
+    return {
+        "id": case.id,
+        "recipe": case.recipe,
+        "base": case.base,
+        "artefact": stored.artefact,
+        "brief": brief_to_json(case.brief),
+        "truth": truth_to_json(case.truth),
+        "companions": to_json(stored.companions),
+        "challenge": None if case.challenge is None else challenge_to_json(case.challenge),
+    }
 
 
 def round_key(digest: str, case_id: str, player: str) -> str:

@@ -1,0 +1,213 @@
+"""The gate before a rated run: cases of its rule are dealt, looked at by leak auditors, and thrown away."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from game.catalogue import ROOT
+from game.dealer import Dealer, plan_cases
+from game.master import Master
+from game.referee import base_parts
+from game.selfcheck.chance import POWER, cases_needed, holm, power
+from game.selfcheck.evidence import Evidence, Exhibit, examined, resized
+from game.selfcheck.exact import SAMENESSES, difference
+from game.selfcheck.probes import PROBES, from_untouched, judged
+from game.suite import Suite
+from models.checkpoints import write_atomically
+from models.folders import cache_folder
+from models.training import Progress, one_thread
+
+OnCase = Callable[[str], None]
+OnStep = Callable[[str, Progress], None]
+_CODE = ("models", "edits", "game")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one look.
+
+    Attributes:
+        probe: Its name.
+        sees: What it looks at.
+        test: Whether it must be the same of all cases of a recipe, or tell labels no better than chance.
+        leaks: Whether it tells.
+        detail: Where, or what else there is to know.
+        auroc: Of a probe by chance: how well it tells edited cases; 1/2 is not at all.
+        p: Of a probe by chance: how often chance alone does as well.
+        power: Of a probe by chance: how surely an area of 0.65 would have been found with these cases.
+    """
+
+    probe: str
+    sees: str
+    test: Literal["exact", "chance"]
+    leaks: bool
+    detail: str = ""
+    auroc: float | None = None
+    p: float | None = None
+    power: float | None = None
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What leak auditors made of a suite's cases.
+
+    Attributes:
+        suite: Its name.
+        cases, edited: How many were dealt, and how many of them edited.
+        power: How surely one number a case with an area of 0.65 would have been found.
+        rows: One for each look.
+    """
+
+    suite: str
+    cases: int
+    edited: int
+    power: float
+    rows: tuple[Row, ...]
+
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """Names of what tells."""
+        return tuple(row.probe for row in self.rows if row.leaks)
+
+
+class LeakError(RuntimeError):
+    """Something beside the model's behaviour tells which cases are edited; nothing may be rated on them."""
+
+
+def default_cases(suite: Suite) -> int:
+    """As many as it takes to find an area of 0.65 with 80 % power, as one of all probes."""
+    return cases_needed(suite.prior, len(PROBES))
+
+
+def selfcheck(
+    suite: Suite,
+    cases: int,
+    master: Master,
+    on_case: OnCase = lambda _id: None,
+    on_step: OnStep = lambda _name, _progress: None,
+) -> SelfCheck:
+    """What leak auditors make of that many cases, dealt for this and thrown away.
+
+    Args:
+        suite: Whose rule and models they come from.
+        cases: How many.
+        master: What they are drawn from; a fresh one, or the answer is about the cases of a known seed.
+        on_case: Told the name of each case before it is dealt.
+        on_step: As the dealer's.
+
+    Raises:
+        DealError: A case cannot be dealt.
+    """
+    many = resized(suite, cases)
+    exhibits: list[Exhibit] = []
+    with one_thread():
+        dealer = Dealer(many, master, on_step)
+        for plan in plan_cases(many, master):
+            on_case(plan.id)
+            case = dealer.deal(plan)
+            recipe, _, seed = base_parts(case.base)
+            base = dealer.base(recipe, seed).checkpoint
+            exhibits.append(examined(case, base, master.nonce("commit", case.id)))
+    return verdict(Evidence(many, tuple(exhibits)))
+
+
+def verdict(evidence: Evidence) -> SelfCheck:
+    """What every look at the evidence comes to."""
+    edited = sum(seen.edited for seen in evidence.exhibits)
+    others = len(evidence.exhibits) - edited
+    return SelfCheck(
+        suite=evidence.suite.name,
+        cases=len(evidence.exhibits),
+        edited=edited,
+        power=power(edited, others, len(PROBES)),
+        rows=(*_exact(evidence), *_by_chance(evidence)),
+    )
+
+
+def require_no_leak(suite: Suite, on_case: OnCase, on_step: OnStep) -> SelfCheck:
+    """A self-check that passed, with power: the one remembered of this suite and code, or one made now.
+
+    Raises:
+        LeakError: Something leaks; the message names it.
+    """
+    found = remembered(suite) or selfcheck(suite, default_cases(suite), fresh_master(), on_case, on_step)
+    remember(suite, found)
+    if found.leaks:
+        raise LeakError(f"suite {suite.name}: leaks by {', '.join(found.leaks)}; see audit-game selfcheck")
+    return found
+
+
+def fresh_master() -> Master:
+    """A key from the operating system, for the suite's own models: they are trained already."""
+    return Master(Master.fresh().key, rated=False)
+
+
+def master_of(seed: int) -> Master:
+    """A key that a seed gives, which no open run has: the cases can be dealt again, and not be replayed."""
+    return Master(hashlib.sha256(b"audit-game/selfcheck/%d" % seed).digest(), rated=False)
+
+
+def remembered(suite: Suite) -> SelfCheck | None:
+    """The last self-check that passed with enough power, if suite, code and torch are still the same."""
+    try:
+        data = json.loads(_note(suite).read_bytes())
+        found = SelfCheck(**data | {"rows": tuple(Row(**row) for row in data["rows"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if _counts(found) else None
+
+
+def remember(suite: Suite, found: SelfCheck) -> None:
+    """Keep a self-check that passed with enough power; nothing else is kept."""
+    if _counts(found):
+        write_atomically(_note(suite), json.dumps(asdict(found)).encode())
+
+
+def _counts(found: SelfCheck) -> bool:
+    return not found.leaks and found.power >= POWER - 0.05  # labels are dealt: the classes are never even
+
+
+def _note(suite: Suite) -> Path:
+    facts = json.dumps([suite.digest, _code(), torch.__version__])
+    return cache_folder() / "selfcheck" / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
+
+
+@cache
+def _code() -> str:
+    """SHA-256 of all code that cases and toolboxes come from."""
+    digest = hashlib.sha256()
+    for file in sorted(file for folder in _CODE for file in (ROOT / folder).rglob("*.py")):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _exact(evidence: Evidence) -> Iterable[Row]:
+    for sameness in SAMENESSES:
+        found = difference(sameness, evidence)
+        yield Row(sameness.name, sameness.sees, "exact", bool(found), found)
+
+
+def _by_chance(evidence: Evidence) -> list[Row]:
+    found = [judged(probe, evidence) for probe in PROBES]
+    fails = holm([each.p for each, _, _ in found])
+    beside = from_untouched(evidence)
+    told = {"norm": f"against untouched models {beside.auroc:.2f}: told, not judged"}
+    return [
+        Row(
+            probe.name,
+            probe.sees,
+            "chance",
+            leaks,
+            told.get(probe.name, ""),
+            each.auroc,
+            each.p,
+            power(ones, zeros, len(PROBES)),
+        )
+        for probe, (each, ones, zeros), leaks in zip(PROBES, found, fails, strict=True)
+    ]
