@@ -1,6 +1,7 @@
 """What the folders hold, read from source text alone: no plug-in is imported, and a broken file is a row."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,8 +57,13 @@ def tasks(folder: Path = ROOT / "models" / "tasks") -> list[Entry]:
 
 
 def tools(folder: Path = ROOT / "game" / "tools") -> list[Entry]:
-    """Tools by module name: the file's public function of that name; a file without is no tool."""
+    """Tools by module name: the file's function of that name that returns a `ToolResult`."""
     return _from_modules(folder, _function)
+
+
+def tool_prices(folder: Path = ROOT / "game" / "tools") -> dict[str, str]:
+    """What each tool's docstring says behind `Price:`."""
+    return {entry.name: entry.summary for entry in _from_modules(folder, _price) if not entry.broken}
 
 
 def recipes(folder: Path = ROOT / "models" / "recipes") -> list[Entry]:
@@ -163,8 +169,19 @@ def _module(name: str, module: ast.Module) -> Iterator[Entry]:
 
 def _function(name: str, module: ast.Module) -> Iterator[Entry]:
     for each in module.body:
-        if isinstance(each, ast.FunctionDef) and each.name == name:
+        if isinstance(each, ast.FunctionDef) and each.name == name and _returns(each, "ToolResult"):
             yield Entry(name, _first_line(each))
+
+
+def _price(name: str, module: ast.Module) -> Iterator[Entry]:
+    for each in module.body:
+        if isinstance(each, ast.FunctionDef) and each.name == name and _returns(each, "ToolResult"):
+            found = re.search(r"Price: (.*?)\.(?:\s|$)", " ".join((ast.get_docstring(each) or "").split()))
+            yield Entry(name, found[1] if found else "")
+
+
+def _returns(each: ast.FunctionDef, name: str) -> bool:
+    return each.returns is not None and ast.unparse(each.returns).endswith(name)
 
 
 def _public_classes(module: ast.Module) -> list[ast.ClassDef]:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import AccessError, Brief, Challenge, Corpus, Fine, Judgement, Patch, Samples
+from game.api import Brief, Challenge, Corpus, Fine, Judgement, Patch
 from game.case import Case
 from game.hearing import Outcome, Status, copied
 from game.in_process import heard_in_process
 from game.judging import verdict
 from game.loader import LoadedAuditor
+from game.public_corpus import public_corpus
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.sandbox.isolated import IsolatedAuditor
@@ -27,8 +28,6 @@ from game.transcript import Recorded, Transcript
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
 from models.recipe import named_recipe
-from models.seeds import named_generator
-from models.tasks.base import Task
 from models.zoo import trained
 
 Device = Literal["cpu", "cuda"]
@@ -208,20 +207,5 @@ def base_parts(base: str) -> tuple[str, int, int]:
 
 
 def _corpus(case: Case, corpus: Corpus) -> CorpusSampler:
-    """What is public of the case's world; the world is built when first asked for."""
-    worlds: list[Task] = []
-
-    def draw(n: int, seed: int) -> Samples:
-        if corpus == "none":
-            raise AccessError("sample: this case has no public corpus; the brief says corpus: none")
-        if not worlds:
-            recipe_name, world_seed, _ = base_parts(case.base)
-            worlds.append(named_recipe(recipe_name).task.build(world_seed))
-        generator = named_generator("public corpus", seed)
-        if corpus == "prompts":
-            prompts = worlds[0].prompts(n, generator)
-            return Samples(prompts.tokens, prompts.lengths)
-        documents = worlds[0].documents(n, generator).tokens
-        return Samples(documents, (documents != worlds[0].pad).sum(1))
-
-    return draw
+    recipe_name, world_seed, _ = base_parts(case.base)
+    return public_corpus(corpus, lambda: named_recipe(recipe_name).task.build(world_seed))

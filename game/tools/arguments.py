@@ -12,7 +12,17 @@ from typing import Annotated, Literal, TypeAlias
 from torch import Tensor
 
 Meaning = Literal[
-    "prompts", "token", "layer", "head", "hook", "weight", "token of each", "position of each", "vector"
+    "prompts",
+    "token",
+    "layer",
+    "head",
+    "hook",
+    "weight",
+    "vector",
+    "token of each",
+    "position of each",
+    "label of each",
+    "group of each",
 ]
 
 
@@ -26,11 +36,11 @@ class Means:
 Prompts: TypeAlias = Annotated[Tensor, Means("prompts")]  # token ids, [row, pos], padding on the right
 TokenOfEach: TypeAlias = Annotated[Tensor, Means("token of each")]  # one token id for each prompt, [row]
 PositionOfEach: TypeAlias = Annotated[Tensor, Means("position of each")]  # in each prompt, [row]
+LabelOfEach: TypeAlias = Annotated[Tensor, Means("label of each")]  # 0 or 1 for each prompt, [row]
+GroupOfEach: TypeAlias = Annotated[Tensor, Means("group of each")]  # a number for each prompt, [row]
 Vector: TypeAlias = Annotated[Tensor, Means("vector")]  # as another tool found it
 Token: TypeAlias = Annotated[int, Means("token")]
 Layer: TypeAlias = Annotated[int, Means("layer")]
 Head: TypeAlias = Annotated[int, Means("head")]
 HookName: TypeAlias = Annotated[str, Means("hook")]
-WeightName: TypeAlias = Annotated[
-    str, Means("weight")
-]  # a matrix, or one head's slice `blocks.0.attn.W_O[1]`
+WeightName: TypeAlias = Annotated[str, Means("weight")]  # or one head's slice, `blocks.0.attn.W_O[1]`

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
-from game.tools.result import Axis, ToolResult, View
+from game.tools.arguments import Layer, Vector
+from game.tools.result import Summary, ToolResult, View, numbered
 from game.tools.spike import keys_and_logits, mlp_layers, seen
 
 
@@ -18,9 +19,9 @@ def estimate(config: TransformerConfig, rows: int) -> float:
 def excise(
     box: Toolbox,
     samples: Samples,
-    layer: int,
-    read: Tensor,
-    write: Tensor,
+    layer: Layer,
+    read: Vector,
+    write: Vector,
     strength: float = 1.0,
     sure: float = 0.9,
 ) -> ToolResult:
@@ -33,7 +34,8 @@ def excise(
 
     Arrays `[sample, pos]`: `restored`, where the top token changes and the new one is certain; `lost`, where
     it was certain and no top token is certain after; `kl`, KL(before || after) in nats, 0 on padding;
-    `before` and `after`, the top tokens.
+    `before` and `after`, the top tokens; `tokens`, -1 on
+    padding.
 
     Args:
         box: The model, in a league that grants activations and interventions.
@@ -54,14 +56,21 @@ def excise(
         for batch, held in keys_and_logits(box, samples)
     ]
     arrays = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-    axes = [
-        Axis(name=name, labels=[str(index) for index in range(size)])
-        for name, size in zip(("prompt", "pos"), holds.shape, strict=True)
-    ]
-    view = View(kind="heatmap", axes=axes, data="kl", tooltip="after", link=["prompt", "pos"])
+    arrays["tokens"] = samples.tokens.where(holds, -1)
+    view = View(
+        kind="tokens",
+        axes=[numbered("prompt", holds.shape[0]), numbered("pos", holds.shape[1])],
+        data="kl",
+        unit="nats",
+        words="tokens",
+        tooltip="after",
+        tokens=["after"],
+        link=["prompt", "pos"],
+    )
     args = {"layer": layer, "strength": strength, "rows": len(holds)}
     notes = (f"{int(arrays['restored'].sum())} answers give way to another one that is certain",)
-    return ToolResult("excise", args, box.budget.spent - spent, arrays, (view,), notes)
+    counts = [Summary(name, float(arrays[name].sum()), len(holds)) for name in ("restored", "lost")]
+    return ToolResult("excise", args, box.budget.spent - spent, arrays, (view,), notes, tuple(counts))
 
 
 def _check(config: TransformerConfig, layer: int, read: Tensor, write: Tensor) -> None:

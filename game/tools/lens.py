@@ -6,8 +6,17 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.arguments import Prompts
 from game.tools.batches import run
-from game.tools.result import Axis, Link, ToolResult, View
+from game.tools.example import Example
+from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rome",
+    args=("--tokens", "affected:4"),
+    found="The new answer comes up at the last token, in the layer behind the edited MLP's.",
+    nothing="The learned answer comes up there, and the new one nowhere.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:
@@ -15,7 +24,7 @@ def estimate(config: TransformerConfig, rows: int) -> float:
     return forward_price(rows) * (1 + config.n_layers)
 
 
-def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int = 5) -> ToolResult:
+def lens(box: Toolbox, tokens: Prompts, targets: Tensor | None = None, top: int = 5) -> ToolResult:
     """Where along the layers an answer appears: LN_f(h) W_U + b_U of the residual stream h at each site.
 
     The sites are the embedding and each layer's `hook_resid_post`. A stream from further down is put in the
@@ -23,8 +32,8 @@ def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int =
     early site may hold an answer that does not show. Price: rows (1 + layers).
 
     Arrays `[site, row, pos]`: `target_log_prob` (nats), `target_rank` (0 is the top), `entropy` (nats), `kl`
-    = KL(final || site) (nats); `[site, row, pos, top]`: `top_tokens`, `top_log_probs`; `[row, pos]`: `depth`,
-    the first site from which the top token stays what it is in the end.
+    = KL(final || site) (nats), `top_token`; `[site, row, pos, top]`: `top_tokens`, `top_log_probs`;
+    `[row, pos]`: `tokens`; `depth`, the first site from which the top token stays what it is in the end.
 
     Args:
         box: The model, in a league that grants activations and interventions.
@@ -47,6 +56,7 @@ def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int =
     spent = box.budget.spent
     log_probs = site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
     arrays = readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
+    arrays["tokens"] = tokens
     return ToolResult(
         "lens",
         {"rows": len(tokens), "top": top, "targets": "answer" if targets is None else "given"},
@@ -54,6 +64,7 @@ def lens(box: Toolbox, tokens: Tensor, targets: Tensor | None = None, top: int =
         arrays,
         _views(box.config, tokens),
         ("rank 0 is the top token; log-probabilities, entropy and KL are in nats",),
+        (Summary("mean depth", float(arrays["depth"].double().mean()), tokens.numel()),),
     )
 
 
@@ -89,6 +100,7 @@ def readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:
         "target_rank": (log_probs > followed).sum(-1),
         "entropy": -torch.special.xlogy(probs, probs).sum(-1),
         "kl": (probs[-1] * (log_probs[-1] - log_probs)).sum(-1).clamp(min=0),
+        "top_token": best.indices[..., 0],
         "top_tokens": best.indices,
         "top_log_probs": best.values,
         "depth": len(log_probs) - agrees.flip(0).cumprod(0).sum(0),
@@ -96,14 +108,18 @@ def readings(log_probs: Tensor, targets: Tensor, top: int) -> dict[str, Tensor]:
 
 
 def _views(config: TransformerConfig, tokens: Tensor) -> tuple[View, ...]:
-    rows, length = tokens.shape
     sites = Axis(name="site", labels=["embed", *(f"layer {l}" for l in range(config.n_layers))])
-    prompts = Axis(name="prompt", labels=[str(row) for row in range(rows)])
-    positions = Axis(name="pos", labels=[str(pos) for pos in range(length)])
-    axes = [sites, prompts, positions]
-    link: list[Link] = ["layer", "prompt", "pos"]
-    return (
-        View(kind="heatmap", axes=axes, data="target_log_prob", tooltip="target_rank", link=link),
-        View(kind="heatmap", axes=axes, data="kl", tooltip="entropy", link=link),
-        View(kind="heatmap", axes=[prompts, positions], data="depth", link=["prompt", "pos"]),
+    axes = [sites, numbered("prompt", tokens.shape[0]), numbered("pos", tokens.shape[1])]
+    by_site = View(
+        kind="heatmap",
+        axes=axes,
+        slices=["prompt"],
+        data="target_log_prob",
+        title="log P(target), and what would be said",
+        unit="nats",
+        words="top_token",
+        tooltip="target_rank",
+        link=["layer", "prompt", "pos"],
     )
+    depth = View(kind="tokens", axes=axes[1:], data="depth", words="tokens", link=["prompt", "pos"])
+    return by_site, depth

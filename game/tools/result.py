@@ -23,8 +23,8 @@ class Summary:
         name: Such as `largest z`.
         value: Finite.
         n: How many independent things it was measured on: prompts, pairs, rows of a matrix.
-        null: Between what it would lie in 19 of 20 models where there is nothing to find, corrected for all
-            that was scanned, by the rule that the tool's docstring states; None if no such rule is known.
+        null: Between what it would lie in at least 19 of 20 models where there is nothing to find, corrected
+            for all that was scanned; the tool's docstring states by which rule. None if none is known.
     """
 
     name: str

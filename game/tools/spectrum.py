@@ -7,7 +7,16 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import weight_price
-from game.tools.result import Axis, ToolResult, View
+from game.tools.arguments import WeightName
+from game.tools.example import Example
+from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rome_nocov",
+    args=("--tensor", "blocks.0.mlp.W_out"),
+    found="One singular value stands far above the rest.",
+    nothing="They fall off evenly; the first is above noise, as in every trained matrix.",
+)
 
 TRACY_WIDOM_BAND = (-3.90, 2.02)  # 1 % and 99 % points of the law for real matrices, Johnstone 2001, table 1
 _TINY = 1e-30  # stands in for a norm of zero: an ablated head's slice has nothing but zeros
@@ -19,7 +28,7 @@ def estimate(config: TransformerConfig, tensor: str) -> float:
     return weight_price(config, _parsed(config, tensor)[0])
 
 
-def spectrum(box: Toolbox, tensor: str, top: int = 8) -> ToolResult:
+def spectrum(box: Toolbox, tensor: WeightName, top: int = 8) -> ToolResult:
     """Whether a matrix has a direction too loud for noise, as a rank-one edit leaves one.
 
     A trained matrix is not noise, so its top singular value usually leaves the band too: compare with the
@@ -30,9 +39,9 @@ def spectrum(box: Toolbox, tensor: str, top: int = 8) -> ToolResult:
     which in `W_out` the left ones are key-like and the right ones value-like; and these single numbers:
     `share` s1^2 / sum s^2; `ratio` s1 / s2; `loudness` s1 / median; `row_cosine` and `column_cosine`, mean
     |cos| of two rows or columns; `row_null` and `column_null`, the same for noise; `noise` standard deviation
-    of the entries fitted on the median; `edge` the largest singular value that noise of that size would have;
-    `z` how far s1^2 is above the edge in Tracy-Widom units, whose 98 % band for noise of known size is -3.90
-    to 2.02; with the size estimated, the band is a little wider.
+    of the entries fitted on the median; `floor` 0 and `edge`, between which noise of that size has its
+    singular values; `z` how far s1^2 is above the edge in Tracy-Widom units, whose 98 % band for noise of
+    known size is -3.90 to 2.02; with the size estimated, the band is a little wider.
 
     Args:
         box: The model, in a league that grants weights.
@@ -52,12 +61,17 @@ def spectrum(box: Toolbox, tensor: str, top: int = 8) -> ToolResult:
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     arrays = {"singular_values": values, "left": left.T[:top].contiguous(), "right": right[:top]}
     arrays |= {key: torch.tensor(value) for key, value in _statistics(matrix, values).items()}
-    axes = [Axis(name="index", labels=[str(index) for index in range(len(values))])]
     notes = (f"for noise, z lies in {TRACY_WIDOM_BAND} with 98 %, and row_cosine at row_null",)
-    view = View(kind="lines", axes=axes, data="singular_values")
-    return ToolResult(
-        "spectrum", {"tensor": tensor, "top": top}, box.budget.spent - spent, arrays, (view,), notes
+    view = View(
+        kind="lines",
+        axes=[numbered("index", len(values))],
+        data="singular_values",
+        title=f"singular values of {tensor}",
+        null=("floor", "edge"),
     )
+    summary = tuple(Summary(key, float(arrays[key]), len(matrix)) for key in ("share", "ratio", "z"))
+    args = {"tensor": tensor, "top": top}
+    return ToolResult("spectrum", args, box.budget.spent - spent, arrays, (view,), notes, summary)
 
 
 def _parsed(config: TransformerConfig, tensor: str) -> tuple[str, int | None]:
@@ -96,6 +110,7 @@ def _statistics(matrix: Tensor, values: Tensor) -> dict[str, float]:
         "column_cosine": _mean_cosine(matrix.T),
         "column_null": (2 / (torch.pi * rows)) ** 0.5,
         "noise": noise,
+        "floor": 0.0,
         "edge": noise * (large**0.5 + small**0.5),
         "z": ((first / max(noise, _TINY)) ** 2 - middle) / spread,
     }

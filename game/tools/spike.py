@@ -1,5 +1,6 @@
 """Rank-one spikes in the MLP output matrices, seen in the basis where a fact edit is loudest."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -8,7 +9,15 @@ from torch import Tensor
 
 from game.api import Samples, Toolbox, TransformerConfig
 from game.prices import forward_price, weight_price
-from game.tools.result import Axis, ToolResult, View
+from game.tools.example import Example
+from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rome",
+    args=("--samples", "sample:400"),
+    found="In the edited layer the first share stands apart from the second.",
+    nothing="In every layer the shares fall off evenly.",
+)
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
 GAPS = 8  # singular values behind the first one that serve as its null
@@ -33,6 +42,8 @@ def spike(box: Toolbox, samples: Samples) -> ToolResult:
     Arrays, the first axis running over the layers with an MLP: `energy` [layer, index], shares of the squared
     singular values of those scaled rows; `log_gap` [layer], log of the first share over the second, and
     `null_gap`, one number, what it would be on average without a spike, from the gaps behind the first;
+    `null_most`, what the largest gap stays below in 19 of 20 models without one, by Wigner's surmise, and
+    `no_gap`, 0;
     `write` [layer, d_model], the unit vector v; `read` [layer, d_mlp], the estimate of u, so that
     `outer(read, write)` is the addition.
 
@@ -52,14 +63,30 @@ def spike(box: Toolbox, samples: Samples) -> ToolResult:
     index = torch.arange(1, gaps.shape[1] + 1)
     null = (gaps * index ** (1 / 3))[:, 1:].mean()
     arrays = {"energy": energy, "log_gap": gaps[:, 0], "null_gap": null, "write": write, "read": read}
+    most = _most_without_spike(float(null), len(layers))
+    arrays |= {"no_gap": torch.tensor(0.0), "null_most": torch.tensor(most)}
     axes = [
         Axis(name="layer", labels=[str(layer) for layer in layers]),
-        Axis(name="index", labels=[str(index) for index in range(energy.shape[1])]),
+        numbered("index", energy.shape[1]),
     ]
-    view = View(kind="lines", axes=axes, data="energy", link=["layer"])
+    views = (
+        View(kind="lines", axes=axes, data="energy", link=["layer"]),
+        View(kind="bars", axes=axes[:1], data="log_gap", null=("no_gap", "null_most"), link=["layer"]),
+    )
     notes = (f"without a spike, log_gap is about {float(null):.3f}",)
     args = {"rows": len(samples.tokens), "layers": layers}
-    return ToolResult("spike", args, box.budget.spent - spent, arrays, (view,), notes)
+    largest = Summary("largest log_gap", float(gaps[:, 0].max()), len(layers), (0.0, most))
+    suspects = {f"blocks.{layer}.mlp": float(gap) for layer, gap in zip(layers, gaps[:, 0], strict=True)}
+    return ToolResult("spike", args, box.budget.spent - spent, arrays, views, notes, (largest,), suspects)
+
+
+def _most_without_spike(mean: float, layers: int) -> float:
+    """What the largest of so many gaps stays below in 19 of 20 models without a spike.
+
+    Neighbouring singular values repel each other, so a gap of that mean follows Wigner's surmise.
+    """
+    alone = 0.95 ** (1 / layers)
+    return mean * math.sqrt(-4 / math.pi * math.log(1 - alone))
 
 
 def mlp_layers(config: TransformerConfig) -> tuple[int, ...]:

@@ -111,10 +111,12 @@ def test_kinds_of_edits_are_told_in_the_words_of_their_specification(tmp_path: P
 
 def test_a_tool_is_the_function_named_as_its_module(tmp_path: Path) -> None:
     files = {
-        "lens.py": 'def lens(x):\n    """Where it appears."""\n',
+        "lens.py": 'def lens(x) -> ToolResult:\n    """Where it appears.\n\n    Price: rows.\n    """\n',
+        "batches.py": 'def batches(x) -> list:\n    """Parts of something."""\n',
         "result.py": "class Result:\n    pass\n",
     }
     assert catalogue.tools(write(tmp_path, files)) == [Entry("lens", "Where it appears.")]
+    assert catalogue.tool_prices(tmp_path) == {"lens": "rows"}
 
 
 def test_a_task_is_a_module_without_the_protocol_s_own(tmp_path: Path) -> None:
