@@ -186,7 +186,7 @@ def refusal(run: Run, *words: str) -> str:
         # command                                       what is wrong with it
         (
             "play smok --auditor x",
-            'unknown suite "smok"; allowed: hidden, smoke, starter; did you mean "smoke"?',
+            'unknown suite "smok"; allowed: hidden, leagues, smoke, starter; did you mean "smoke"?',
         ),
         ("play smoke --auditor no-such", 'unknown auditor "no-such"; allowed: '),
         ("play smoke --auditor nowhere.py@Norms", "nowhere.py: no such file"),
