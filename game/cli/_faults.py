@@ -25,6 +25,7 @@ def told_to_user() -> Iterator[None]:
     from game.loader import LoadError
     from game.referee import BaseChangedError
     from game.sandbox.tiers import IsolationError
+    from game.selfcheck.verdicts import LeakError
     from game.store import RunInUseError
     from game.tournament import TournamentError
     from models.strict_yaml import ConfigError
@@ -37,7 +38,7 @@ def told_to_user() -> Iterator[None]:
         raise CommandError(str(error)) from error
     except (DealError, EditError, TrainingError) as error:
         raise CommandError(str(error), 1) from error
-    except (BaseChangedError, StoreError) as error:
+    except (BaseChangedError, LeakError, StoreError) as error:
         raise CommandError(str(error), 3) from error
     except IsolationError as error:
         raise CommandError(f"isolation: {error}", 4) from error

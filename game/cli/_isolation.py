@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 LEVELS = ("auto", "process", "landlock", "bubblewrap", "none")
 _UNSAFE = "it stops accidents only, and hostile code can read the answer"
+_RATED = (
+    "in a rated run code that is not shipped plays at landlock or better; allowed: auto, landlock, "
+    "bubblewrap, or --allow-lower-tier"
+)
 
 
 def add_isolation(parser: argparse.ArgumentParser) -> None:
@@ -88,27 +92,42 @@ def is_foreign(reference: str) -> bool:
 
 
 def _chosen(args: argparse.Namespace, references: Sequence[str]) -> Isolation:
-    if args.isolation == "none" or (args.isolation == "auto" and not any(map(is_foreign, references))):
+    foreign = any(map(is_foreign, references))
+    least: Tier = "landlock" if args.rated and foreign and not args.allow_lower_tier else "process"
+    if args.isolation == "none" or (args.isolation == "process" and least != "process"):
+        if least != "process":
+            raise CommandError(f"--isolation {args.isolation}: {_RATED}", 4)
         return IN_PROCESS
+    if args.isolation == "auto" and not foreign:
+        return IN_PROCESS
+    return _jailed(args, references, least)
+
+
+def _jailed(args: argparse.Namespace, references: Sequence[str], least: "Tier") -> Isolation:
+    """At the tier asked for, or below it where that is allowed, down to the least."""
     from game.sandbox.check import not_above
     from game.sandbox.isolated import code_of
-    from game.sandbox.tiers import IsolationError
+    from game.sandbox.tiers import JAILS, IsolationError
 
-    wanted: Tier = "bubblewrap" if args.isolation == "auto" else args.isolation
-    lower = args.isolation == "auto" or args.allow_lower_tier
+    auto = args.isolation == "auto"
+    wanted: Tier = "bubblewrap" if auto else args.isolation
+    allowed = not_above(wanted) if auto or args.allow_lower_tier else (wanted,)
+    tiers = [tier for tier in allowed if JAILS.index(tier) >= JAILS.index(least)]
     shown = [path for reference in references for path in code_of(reference)]
     try:
-        sandbox = _reached(not_above(wanted) if lower else (wanted,), shown)
+        sandbox = _reached(tiers, shown)
     except IsolationError as error:
-        if not lower:
+        if least != "process":
+            raise CommandError(f"{_RATED}; not reached: {error}", 4) from error
+        if not (auto or args.allow_lower_tier):
             raise CommandError(f"--isolation {wanted}: not reached: {error}", 4) from error
         say(f"no jail on this machine ({error}); everyone plays in this process: {_UNSAFE}")
         return IN_PROCESS
-    if sandbox.tier != wanted and args.isolation != "auto":
+    if sandbox.tier != wanted and not auto:
         say(f"--isolation {wanted} is not reached; playing at {sandbox.tier}")
     if sandbox.tier == "process" and wanted != "process":
         say(f"auditors play in a plain process: {_UNSAFE}")
-    return Isolation(sandbox, everyone=args.isolation != "auto")
+    return Isolation(sandbox, everyone=not auto)
 
 
 def _reached(tiers: "Sequence[Tier]", shown: Sequence[str]) -> "Sandbox":

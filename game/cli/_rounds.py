@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from game.readouts import Readouts
     from game.report.debrief import Debrief
     from game.suite import Suite
-    from game.tournament import RunResult
+    from game.tournament import OnEvent, RunResult
 
 
 def play(
@@ -48,9 +48,23 @@ def _played(
     with watching(args) as watch, told_to_user():
         from game.tournament import play_source, suite_source
 
+        if args.rated:
+            _require_no_leak(suite, watch)
         source = replace(suite_source(suite, watch), rated=args.rated)
         chosen = source.only(case_id) if case_id else source
         return play_source(chosen, players, args.seed, args.log_dir, watch)
+
+
+def _require_no_leak(suite: "Suite", on_event: "OnEvent") -> None:
+    """Nothing, if a self-check of this suite and code has passed, or passes now."""
+    from game.events import CaseAwaited, ModelTraining
+    from game.selfcheck.gate import require_no_leak
+    from models.training import Progress
+
+    def on_step(model: str, progress: Progress) -> None:
+        on_event(ModelTraining(model, progress.step, progress.steps))
+
+    require_no_leak(suite, lambda case: on_event(CaseAwaited(f"{case} of the self-check")), on_step)
 
 
 def debriefs(result: "RunResult") -> "list[Debrief]":

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from game.selfcheck.gate import SelfCheck
+    from game.selfcheck.verdicts import SelfCheck
     from game.suite import Suite
     from models.training import Progress
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from game.selfcheck.chance import TOLD
-from game.selfcheck.gate import Row, SelfCheck
+from game.selfcheck.verdicts import Row, SelfCheck
 
 
 def selfcheck_view(found: SelfCheck) -> Group:

@@ -3,10 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -18,6 +17,7 @@ from game.selfcheck.chance import POWER, cases_needed, holm, power
 from game.selfcheck.evidence import Evidence, Exhibit, examined, resized
 from game.selfcheck.exact import SAMENESSES, difference
 from game.selfcheck.probes import PROBES, from_untouched, judged
+from game.selfcheck.verdicts import LeakError, Row, SelfCheck
 from game.suite import Suite
 from models.checkpoints import write_atomically
 from models.folders import cache_folder
@@ -26,58 +26,6 @@ from models.training import Progress, one_thread
 OnCase = Callable[[str], None]
 OnStep = Callable[[str, Progress], None]
 _CODE = ("models", "edits", "game")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What came of one look.
-
-    Attributes:
-        probe: Its name.
-        sees: What it looks at.
-        test: Whether it must be the same of all cases of a recipe, or tell labels no better than chance.
-        leaks: Whether it tells.
-        detail: Where, or what else there is to know.
-        auroc: Of a probe by chance: how well it tells edited cases; 1/2 is not at all.
-        p: Of a probe by chance: how often chance alone does as well.
-        power: Of a probe by chance: how surely an area of 0.65 would have been found with these cases.
-    """
-
-    probe: str
-    sees: str
-    test: Literal["exact", "chance"]
-    leaks: bool
-    detail: str = ""
-    auroc: float | None = None
-    p: float | None = None
-    power: float | None = None
-
-
-@dataclass(frozen=True)
-class SelfCheck:
-    """What leak auditors made of a suite's cases.
-
-    Attributes:
-        suite: Its name.
-        cases, edited: How many were dealt, and how many of them edited.
-        power: How surely one number a case with an area of 0.65 would have been found.
-        rows: One for each look.
-    """
-
-    suite: str
-    cases: int
-    edited: int
-    power: float
-    rows: tuple[Row, ...]
-
-    @property
-    def leaks(self) -> tuple[str, ...]:
-        """Names of what tells."""
-        return tuple(row.probe for row in self.rows if row.leaks)
-
-
-class LeakError(RuntimeError):
-    """Something beside the model's behaviour tells which cases are edited; nothing may be rated on them."""
 
 
 def default_cases(suite: Suite) -> int:
@@ -139,7 +87,9 @@ def require_no_leak(suite: Suite, on_case: OnCase, on_step: OnStep) -> SelfCheck
     found = remembered(suite) or selfcheck(suite, default_cases(suite), fresh_master(), on_case, on_step)
     remember(suite, found)
     if found.leaks:
-        raise LeakError(f"suite {suite.name}: leaks by {', '.join(found.leaks)}; see audit-game selfcheck")
+        raise LeakError(
+            f"suite {suite.name}: leaks by {', '.join(found.leaks)}; see audit-game selfcheck {suite.name}"
+        )
     return found
 
 

@@ -22,7 +22,9 @@ from game.sandbox.seccomp import filter_of
 from game.sandbox.tiers import ATTEMPTS, JAILS, PROMISES, IsolationError, Limits, Tier
 from game.sandbox.warden import Sandbox
 from game.scoring import Declared
-from game.suite import Suite
+from game.selfcheck.gate import remember
+from game.selfcheck.verdicts import Row, SelfCheck
+from game.suite import Suite, load_suite
 from game.tournament import OnEvent, Source, play_source
 from game.transcript import Recorded, Transcript
 from tests.auditors import test_contract as contract
@@ -230,21 +232,37 @@ Play = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Play:
-    """Plays an auditor on hand-made cases: exit code, stdout, stderr."""
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Runs a command on hand-made cases: exit code, stdout, stderr."""
 
     def source(suite: Suite, on_event: OnEvent) -> Source:
         return hand_made.source(CASES, suite.name, digest=suite.digest)
 
     monkeypatch.setattr("game.tournament.suite_source", source)
+    monkeypatch.setattr("game.cli._names.shipped_yardsticks", list)
 
-    def run(auditor: str, *words: str) -> tuple[int, str, str]:
-        log_dir = str(tmp_path / "logs")
-        code = main(["play", "smoke", "--auditor", auditor, "--json", "--log-dir", log_dir, *words])
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main([*words, "--json", "--log-dir", str(tmp_path / "logs")])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def play(command: Play) -> Play:
+    """Plays an auditor."""
+    return lambda auditor, *words: command("play", "smoke", "--auditor", auditor, *words)
+
+
+@pytest.fixture
+def rated(command: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Plays a rated tournament, on a suite whose self-check has passed."""
+    monkeypatch.setenv("AUDIT_GAME_CACHE", str(tmp_path / "cache"))
+    remember(load_suite("smoke"), SelfCheck("smoke", 200, 100, 0.85, ()))
+    return lambda auditor, *words: command(
+        "tournament", "run", "smoke", "--auditors", auditor, "--rated", *words
+    )
 
 
 def tiers_of(out: str) -> set[str]:
@@ -312,3 +330,45 @@ def test_sandbox_check_tells_every_tier(capsys: pytest.CaptureFixture[str]) -> N
     for row in rows:
         assert row["reached"] == (row["reason"] == "")
         assert all(each["held"] for each in row["attempts"] if each["promised"])
+
+
+def test_a_rated_run_plays_foreign_code_at_landlock_or_better(rated: Play) -> None:
+    if best() not in ("landlock", "bubblewrap"):
+        pytest.skip(f"this machine reaches {best()}")
+    code, out, _ = rated(OUTLIER)
+    assert (code, tiers_of(out)) == (0, {best()})
+
+
+@pytest.mark.parametrize("words", [("--isolation", "none"), ("--isolation", "process")])
+def test_a_rated_run_refuses_a_lower_tier_for_foreign_code(words: tuple[str, ...], rated: Play) -> None:
+    code, out, err = rated(OUTLIER, *words)
+    assert (code, out) == (4, "")
+    assert f"{' '.join(words)}: in a rated run code that is not shipped plays at landlock or better" in err
+    assert rated("spectral_spike", "--isolation", "none")[0] == 0, "shipped code may"
+
+
+def test_a_rated_run_without_a_strong_jail_ends_with_4_unless_a_lower_tier_is_allowed(
+    rated: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "game.sandbox.check.unavailable", lambda tier: "" if tier == "process" else f"no {tier} here"
+    )
+    code, out, err = rated(OUTLIER)
+    assert (code, out) == (4, "")
+    assert "; not reached: bubblewrap: no bubblewrap here; landlock: no landlock here" in err
+    if not warden.unavailable("process"):
+        code, out, err = rated(OUTLIER, "--allow-lower-tier")
+        assert (code, tiers_of(out)) == (0, {"process"})
+
+
+def test_a_rated_run_does_not_begin_where_something_leaks(
+    rated: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    row = Row("order", "the number", "chance", True, auroc=0.9, p=0.0001, power=0.9)
+    monkeypatch.setattr(
+        "game.selfcheck.gate.remembered", lambda suite: SelfCheck("smoke", 200, 100, 0.9, (row,))
+    )
+    code, out, err = rated("spectral_spike")
+    assert (code, out) == (3, "")
+    assert err == "audit-game: error: suite smoke: leaks by order; see audit-game selfcheck smoke\n"
+    assert not list((tmp_path / "logs").iterdir())

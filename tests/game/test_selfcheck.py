@@ -24,8 +24,9 @@ from game.referee import open_toolbox
 from game.selfcheck import gate
 from game.selfcheck.chance import cases_needed, holm, power, separation
 from game.selfcheck.evidence import Door, Evidence, Exhibit, examined, resized
-from game.selfcheck.gate import Row, SelfCheck, master_of, remember, remembered, verdict
+from game.selfcheck.gate import master_of, remember, remembered, verdict
 from game.selfcheck.probes import PROBES
+from game.selfcheck.verdicts import Row, SelfCheck
 from game.toolbox import ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of, to_bytes
 from models.seeds import named_generator
