@@ -1,14 +1,37 @@
 """Compares with the model before the edit: the best that can be done, for a ceiling."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import torch
+from torch import Tensor
 
-from game.api import Brief, Component, Report, Samples, Toolbox, component_entries
+from game.api import (
+    Brief,
+    Challenge,
+    Component,
+    Judgement,
+    LowRank,
+    Patch,
+    Report,
+    Samples,
+    Toolbox,
+    component_entries,
+)
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
+MOST_RANK = 32  # of one weight's change in a patch
+MOST_NUMBERS = 200_000  # in a patch
+FAINT = 1e-4  # singular values below this share of a weight's first are rounding
+
+
+class Found(NamedTuple):
+    """What the audit leaves for the judgement: both models and P(edited)."""
+
+    subject: Toolbox
+    reference: Toolbox
+    p_edited: float
 
 
 @dataclass(frozen=True)
@@ -18,7 +41,8 @@ class Oracle:
     A reversal is an answer of which the reference is sure and which the model under audit replaces by
     another, at a loss of at least `loss` nats: a changed fact loses several, while answers that were nearly
     tied lose little. One fact in 800 is asked for in ten of the default prompts. A model without a changed
-    bit need not be run.
+    bit need not be run. Asked what changed, it runs both models; its patch is the difference, cut to the rank
+    that a patch may have.
 
     Attributes:
         prompts: Corpus prompts to compare on.
@@ -26,6 +50,7 @@ class Oracle:
         loss: Least loss of the reference's answer, nats.
         reversals: Reversals from which the model counts as edited.
         doubt: Probability left for being wrong.
+        found: Memory between `audit` and `judge`.
     """
 
     yardstick: ClassVar[bool] = True
@@ -35,16 +60,34 @@ class Oracle:
     loss: float = 1.0
     reversals: int = 2
     doubt: float = 0.005
+    found: list[Found] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         reference = toolbox.reference()
         changed = frozenset(_changed(toolbox, reference))
         count = self._reversals(toolbox, reference) if changed else 0
-        p_edited = 1 - self.doubt if count >= self.reversals else self.doubt
+        edited = count >= self.reversals
+        p_edited = 1 - self.doubt if edited else self.doubt
+        self.found[:] = [Found(toolbox, reference, p_edited)]
         few = 1 <= len(changed) <= brief.max_components
         location = {c: float(c in changed) if few else p for c, p in brief.location_prior.items()}
         names = ", ".join(map(str, sorted(changed))) if few else f"{len(changed)} components"
-        return Report.from_location(p_edited, location, f"changed: {names}; {count} answers reversed")
+        return Report(
+            p_edited,
+            {component: p_edited * p for component, p in location.items()},
+            patch=_difference(toolbox, reference, changed) if edited and "repair" in brief.parts else None,
+            notes=f"changed: {names}; {count} answers reversed",
+        )
+
+    def judge(self, challenge: Challenge) -> Judgement:
+        """Where the two models' top answers differ, and what the reference's was."""
+        (found,) = self.found
+        before, after = (_top_answers(box, challenge) for box in (found.reference, found.subject))
+        differ = [i for i, (then, now) in enumerate(zip(before, after, strict=True)) if then != now]
+        return Judgement(
+            [found.p_edited if i in set(differ) else 0.0 for i in range(len(before))],
+            {i: {before[i]: 1 - self.doubt} for i in differ if before[i] in challenge.answers},
+        )
 
     def _reversals(self, toolbox: Toolbox, reference: Toolbox) -> int:
         samples = toolbox.sample(self.prompts)
@@ -68,6 +111,57 @@ def _changed(toolbox: Toolbox, reference: Toolbox) -> Iterator[Component]:
             first, second = pair if part.head is None else (bits[part.head] for bits in pair)
             if not torch.equal(first, second):
                 yield component
+
+
+def _difference(toolbox: Toolbox, reference: Toolbox, changed: Iterable[Component]) -> Patch:
+    """What leads back to the reference, at the ranks that carry most of it for the numbers they take."""
+    owned = component_entries(toolbox.config)
+    names = sorted({part.tensor for component in changed for part in owned[component]})
+    parts = {name: _decomposed(reference.weight(name) - toolbox.weight(name)) for name in names}
+    steps = [(gain, name, cost) for name, part in parts.items() for gain, cost in part.steps()]
+    ranks, left = dict.fromkeys(names, 0), MOST_NUMBERS
+    for _, name, cost in sorted(steps, reverse=True):
+        if cost <= left:
+            ranks[name], left = ranks[name] + 1, left - cost
+    return {name: parts[name].cut(rank) for name, rank in ranks.items() if rank}
+
+
+class _Decomposed(NamedTuple):
+    """Singular value decomposition of a weight's difference, head by head; a vector is one row."""
+
+    left: Tensor  # [..., rows, rank]
+    sigma: Tensor  # [..., rank]
+    right: Tensor  # [..., rank, columns]
+
+    def steps(self) -> Iterator[tuple[float, int]]:
+        """For each further rank what it carries for a number, and the numbers that it takes."""
+        energy = self.sigma.square().flatten(0, -2).sum(0) if self.sigma.ndim > 1 else self.sigma.square()
+        cost = self.left[..., 0].numel() + self.right[..., 0, :].numel()
+        for gain in energy[:MOST_RANK].tolist():
+            if gain > FAINT**2 * float(energy[0]):
+                yield gain / cost, cost
+
+    def cut(self, rank: int) -> LowRank:
+        """The best approximation of that rank."""
+        left = self.left[..., :rank] * self.sigma[..., None, :rank]
+        return LowRank(left.float(), self.right[..., :rank, :].float())
+
+
+def _decomposed(difference: Tensor) -> _Decomposed:
+    matrix = difference.double() if difference.ndim > 1 else difference.double()[None]
+    return _Decomposed(*torch.linalg.svd(matrix, full_matrices=False))
+
+
+def _top_answers(toolbox: Toolbox, challenge: Challenge) -> list[int]:
+    """The model's most probable token after each prompt."""
+    prompts = Samples(challenge.tokens, challenge.lengths)
+    return [answer for batch in _batches(prompts) for answer in _top(toolbox, batch)]
+
+
+def _top(toolbox: Toolbox, batch: Samples) -> list[int]:
+    rows, last = torch.arange(len(batch.tokens)), batch.lengths - 1
+    answers: list[int] = toolbox.logits(batch.tokens)[rows, last].argmax(-1).tolist()
+    return answers
 
 
 def _batches(samples: Samples) -> Iterator[Samples]:
