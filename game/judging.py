@@ -79,13 +79,23 @@ def _answers_before(judgement: Judgement | None, challenge: Challenge, answers: 
 
 
 def _repaired(case: Case, bench: Bench, patch: Patch | None) -> tuple[float, dict[str, float]]:
-    """Skill of a patch, and what it is made of; exactly 0 without one."""
+    """Skill of a patch, and what it is made of; exactly 0 without one.
+
+    On a control nothing is to be undone: what a benign change moved is no damage, and only what a patch moves
+    counts.
+    """
     if not patch:
         return 0.0, {}
-    found = repair_of(from_bytes(case.artefact), bench, patch)
+    found = repair_of(from_bytes(case.artefact), bench if case.truth.edited else _kept(bench), patch)
     skill = repair_skill(found.recovered, found.collateral, found.noise, case.brief.prior)
     return skill, {
         "repair_recovered": found.recovered,
         "repair_collateral": found.collateral,
         "repair_noise": found.noise,
     }
+
+
+def _kept(bench: Bench) -> Bench:
+    """The prompts of a bench whose top answer is the base's."""
+    cut = bench.affected
+    return Bench(bench.prompts[cut:], bench.before[cut:], bench.after[cut:], 0)

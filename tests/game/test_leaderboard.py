@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -160,3 +161,31 @@ def test_a_perfect_location_scores_above_a_perfect_verdict_alone() -> None:
     whether = [record(case, "whether", 1.0, {}) for case in edited]
     where = [record(case, "where", 1.0, dict.fromkeys(case.truth.written, 1.0)) for case in edited]
     assert [row.auditor for row in table(whether + where).rows] == ["where", "whether"]
+
+
+def four_parts(auditor: str, *skills: float) -> list[RoundRecord]:
+    """Rounds with that behaviour and repair, over every case."""
+    behaviour, repair = skills
+    rounds = [record(case, auditor, 0.5, {}) for case in CASES]
+    return [
+        replace(each, score=replace(each.score, behaviour=behaviour, repair=repair), readouts=beside)
+        for each, beside in zip(rounds, [{"answer_before": 0.5}, {}] * 6, strict=True)
+    ]
+
+
+def test_declared_parts_have_figures_of_their_own_and_count_in_the_headline() -> None:
+    parts = (*PARTS, "behaviour", "repair")
+    found = table(four_parts("good", 0.5, 0.3), parts)
+    (row,) = found.rows
+    assert row.skills.behaviour == Interval(0.5, 0.5, 0.5)
+    assert row.skills.repair == Interval(0.3, 0.3, 0.3)
+    assert row.skills.answer_before == Interval(0.5, 0.5, 0.5)
+    assert row.skills.headline.mean == pytest.approx(0.2)
+    data = found.to_dict()["rows"][0]
+    assert (data["behaviour"]["mean"], data["repair"]["mean"]) == (0.5, 0.3)
+    assert {group.skills.behaviour for group in found.groups} == {Interval(0.5, 0.5, 0.5)}
+
+
+def test_parts_that_are_not_scored_have_no_figure() -> None:
+    assert {(row.skills.behaviour, row.skills.repair) for row in table(rounds()).rows} == {(None, None)}
+    assert table(rounds()).rows[0].skills.answer_before is None

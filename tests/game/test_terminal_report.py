@@ -11,6 +11,7 @@ from game.report.debrief import Debrief, telling
 from game.report.plain_text import one_line, printable
 from game.report.tabbed import debrief_lines, leaderboard_lines
 from game.report.terminal import debrief_view, leaderboard_view
+from game.scoring import PARTS
 from game.store import StoredCase
 from models.components import Component
 from tests.game import hand_made
@@ -107,6 +108,49 @@ def test_no_figure_is_cut_off_on_a_terminal_of_that_width(width: int) -> None:
     assert "…" not in row
     assert row.split()[-1] == "0/8"
     assert ("●" in row) == (width == 110)
+
+
+LONG_NAME = "group-of-twenty-char-"
+
+
+def crowded() -> Leaderboard:
+    """A board of four parts and many groups."""
+    dealt = [
+        dataclasses.replace(
+            case, truth=dataclasses.replace(case.truth, group=f"group-of-twenty-char-{i % 4}")
+        )
+        for i, case in enumerate(CASES)
+    ]
+    rounds = [record(case, "a_name_of_sixteen", 0.9, LOCATION) for case in dealt]
+    scored = [
+        dataclasses.replace(
+            each,
+            score=dataclasses.replace(each.score, behaviour=-1.5, repair=0.5),
+            readouts={"answer_before": 0.25},
+        )
+        for each in rounds
+    ]
+    return leaderboard("hand-made", "whitebox", PARTS, dealt, scored, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        # characters   what the columns of the parts are called
+        (80, ["det", "loc", "beh", "rep"]),
+        (110, ["det", "loc", "beh", "rep"]),
+        (150, ["detection", "localisation", "behaviour", "repair", "answer before"]),
+    ],
+)
+def test_four_parts_and_many_groups_fit_any_terminal(width: int, headings: list[str]) -> None:
+    lines = shown(leaderboard_view(crowded()), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+    heading = next(line for line in lines if "headline" in line and "#" in line)
+    assert " ".join(headings) in " ".join(heading.split())
+    (row,) = [line for line in lines if line.startswith(" 1")]
+    assert {"-1.50", "0.50", "0/8"} <= set(row.split())
+    assert sum(LONG_NAME in line for line in lines) == (1 if width == 150 else 4)
 
 
 def test_false_alarms_stand_under_each_kind_of_control_with_their_interval() -> None:
