@@ -18,8 +18,11 @@ from models.naming import quoted, unknown
 PROMPTS, SAMPLES = 8, 256  # how many are drawn where none are given
 SPARE = 8  # times as many are drawn, to choose those of one length
 NEAR = 256  # public prompts among which the nearest are looked for
-_DRAWN = re.compile(r"(sample|affected|nearest)(?::(\d+))?")
-_ITEM = re.compile(r"(?P<file>.+\.json):(?P<array>\w+)(?P<place>(?:\[\d+\])*)")
+VECTOR = "a weight's row such as blocks.0.mlp.W_out[12], one:N or one:WORD, or found.json:read[0]"
+_DRAWN = re.compile(r"(sample|affected)(?::(\d+))?|(having):([^:]+)(?::(\d+))?")
+_PLACE = r"(?P<place>(?:\[\d+\])*)"
+_SAVED = re.compile(r"(?P<file>.+\.json):(?P<array>\w+)" + _PLACE)
+_WEIGHT = re.compile(r"(?P<name>[\w.]+)" + _PLACE)
 
 
 class WordsError(ValueError):
@@ -72,7 +75,7 @@ class _Reader:
     def __init__(self, subject: ToolSubject, seed: int) -> None:
         self.subject, self.config, self.seed = subject, subject.box.config, seed
         self.prompts: list[Samples] = []
-        self._answered = 0
+        self._answered, self._hook = 0, "logits"
         self._ids = {word: token for token, word in enumerate(subject.task.vocabulary)}
         self._readers: dict[Form, Callable[[str], Any]] = {
             "int": lambda text: _number(text, int, "a whole number"),
@@ -83,12 +86,14 @@ class _Reader:
             "head": lambda text: _whole(text, self.config.n_heads),
             "hook": lambda text: _named("hook", text, self.config.hook_names()),
             "weight": self._weight,
-            "vector": _vector,
+            "vector": self._vector,
         }
 
     def read(self, parameter: Parameter, words: Sequence[str] | None) -> Any:
         """The value, or `REQUIRED` if it is left to the tool."""
         form = parameter.form
+        if parameter.name == "name" and words is not None:
+            self._hook = words[0]
         if words is None and (parameter.default is not REQUIRED or form == "unreadable"):
             return REQUIRED
         if form in ("prompts", "samples"):
@@ -101,6 +106,13 @@ class _Reader:
             return words == ["yes"]
         if form == "choice":
             return _named("choice", words[0], parameter.choices)
+        if form == "classes":
+            known = self.subject.task.classes
+            names = [part for word in words for part in word.split(",") if part]
+            return {name: known[_named("class", name, known)] for name in names}
+        if form == "labels by name":
+            pairs = [word.partition("=") for word in words]
+            return {name: self._of_each("label of each", [rest]) for name, _, rest in pairs}
         if form == "several":
             read = self._readers[parameter.within]
             return tuple(read(part) for word in words for part in word.split(",") if part)
@@ -114,58 +126,77 @@ class _Reader:
             asked = self.prompts[min(self._answered, len(self.prompts) - 1)]
             self._answered += 1
             return self._answers(asked)
+        if parameter.form == "classes":
+            return dict(self.subject.task.classes)
         allowed = {
             "layer": f"0 to {self.config.n_layers - 1}",
             "head": f"0 to {self.config.n_heads - 1}",
             "weight": "a matrix such as blocks.0.mlp.W_out, or one head's blocks.0.attn.W_O[0]",
             "hook": "a hook such as blocks.0.hook_resid_post",
-            "vector": "an array of a saved result, such as found.json:read[0]",
+            "vector": VECTOR,
+            "labels by name": "NAME=LABEL, such as claim=has:true, once or several times",
             "token": "a word of the vocabulary, or #17",
             "position of each": "positions, one for all prompts or one for each",
-            "label of each": "has:WORD, or 0 and 1 for each prompt",
+            "label of each": "has:WORD, says:WORD, or 0 and 1 for each prompt",
             "group of each": "at:POSITION, or a number for each prompt",
             "choice": ", ".join(parameter.choices),
         }.get(parameter.form, "a value")
         raise WordsError(f"missing; wanted: {allowed}")
 
     def _sequences(self, words: Sequence[str] | None, count: int, form: Form) -> Tensor | Samples:
-        """Prompts drawn, or those of these texts."""
-        drawn = _DRAWN.fullmatch(words[0]) if words and len(words) == 1 else None
-        if words and drawn is None:
-            found = self._spoken(words)
-        else:
-            source, number = drawn.groups() if drawn else ("sample", None)
-            most = int(number) if number else count
+        """Prompts drawn, prompts made from those before, or these texts."""
+        words = words or ["sample"]
+        drawn = _DRAWN.fullmatch(words[0]) if len(words) == 1 else None
+        if drawn is not None:
+            source, word = drawn[1] or drawn[3], drawn[4]
+            most = int(drawn[2] or drawn[5] or count)
             if most < 1:
-                raise WordsError(f"got {quoted(drawn[0] if drawn else '')}; wanted 1 prompt or more")
-            found = self._drawn(source, most, even=form == "prompts")
+                raise WordsError(f"got {quoted(words[0])}; wanted 1 prompt or more")
+            found = self._drawn(source, word, most, even=form == "prompts")
+        elif words[0] == "nearest" or words[0].startswith("swap:"):
+            if not self.prompts:
+                raise WordsError(f"{words[0]}: wanted prompts before it, from which these are made")
+            found = self._nearest() if words[0] == "nearest" else self._swapped(words)
+        else:
+            found = self._spoken(words)
         self.prompts.append(found)
         return found.tokens if form == "prompts" else found
 
-    def _drawn(self, source: str, count: int, even: bool) -> Samples:
-        """Public prompts, those that the edit is about, or those nearest to the prompts before.
+    def _drawn(self, source: str, word: str | None, count: int, even: bool) -> Samples:
+        """Public prompts, all or those with a word, or those that the edit is about.
 
         Args:
-            source: `sample`, `affected` or `nearest`.
+            source: `sample`, `having` or `affected`.
+            word: Of `having`.
             count: How many, at most.
             even: Whether all are to have one length, as a tool wants that takes no lengths.
         """
-        if source == "nearest":
-            return self._nearest()
         found = self.subject.affected
-        if source == "sample":
-            found = self.subject.box.sample(count * (SPARE if even else 1), self.seed)
+        if source != "affected":
+            found = self.subject.box.sample(count * (SPARE if even or word else 1), self.seed)
         if found is None:
             raise WordsError("affected: wanted --edit, which says what is affected")
-        chosen = torch.arange(len(found.lengths))
-        if even:
-            chosen = (found.lengths == found.lengths[: SPARE * count].mode().values).nonzero()[:, 0]
-        return _cut(Samples(found.tokens[chosen[:count]], found.lengths[chosen[:count]]))
+        fits = torch.ones(len(found.lengths), dtype=torch.bool)
+        if word is not None:
+            fits = (found.tokens == self._token(word)).any(1)
+        if even and bool(fits.any()):
+            fits &= found.lengths == found.lengths[fits][: SPARE * count].mode().values
+        chosen = fits.nonzero()[:count, 0]
+        if not len(chosen):
+            raise WordsError(f"{source}: none of {len(fits)} public prompts has {quoted(word or '')}")
+        return _cut(Samples(found.tokens[chosen], found.lengths[chosen]))
+
+    def _swapped(self, words: Sequence[str]) -> Samples:
+        """The prompts before with words exchanged: `swap:Ada=Bela`, several times if need be."""
+        asked = self.prompts[-1]
+        tokens = asked.tokens.clone()
+        for word in words:
+            old, _, new = word.removeprefix("swap:").partition("=")
+            tokens[asked.tokens == self._token(old)] = self._token(new)
+        return Samples(tokens, asked.lengths)
 
     def _nearest(self) -> Samples:
         """The public prompts, one for each before, that differ least and are answered otherwise."""
-        if not self.prompts:
-            raise WordsError("nearest: wanted prompts before it, to which these are near")
         asked, public = self.prompts[-1], self.subject.box.sample(NEAR, self.seed)
         answers, others = self._answers(asked), self._answers(public)
         length = asked.tokens.shape[1]
@@ -205,6 +236,8 @@ class _Reader:
         kind, _, rest = words[0].partition(":")
         if form == "label of each" and kind == "has":
             return (asked.tokens == self._token(rest)).any(1).long()
+        if form == "label of each" and kind == "says":
+            return (self._answers(asked) == self._token(rest)).long()
         if form == "group of each" and kind == "at":
             return asked.tokens[:, _whole(rest, wide)]
         if len(parts) not in (1, rows):
@@ -216,6 +249,33 @@ class _Reader:
         else:
             found = [_number(part, int, "a whole number") for part in parts]
         return torch.tensor(found).expand(rows).clone()
+
+    def _vector(self, text: str) -> Tensor:
+        """A weight's row, a one among zeros at the hook that was named before, or a saved array's part."""
+        if text.startswith("one:"):
+            return self._one(text.removeprefix("one:"))
+        match = _SAVED.fullmatch(text) or _WEIGHT.fullmatch(text)
+        if match is None:
+            raise WordsError(f"got {quoted(text)}; wanted {VECTOR}")
+        if match.re is _SAVED:
+            found = _saved(match)
+        else:
+            found = self.subject.box.weight(_named("weight", match["name"], self.config.weight_shapes()))
+        for place in re.findall(r"\d+", match["place"]):
+            if found.ndim < 2:
+                raise WordsError(f"got {quoted(text)}; that many indices leave no vector")
+            found = found[_whole(place, len(found))]
+        return found
+
+    def _one(self, place: str) -> Tensor:
+        width = self.config.d_vocab
+        if self._hook != "logits":
+            shapes = self.config.hook_shapes(1, 1)
+            width = shapes[_named("hook", self._hook, shapes)][-1]
+        found = torch.zeros(width)
+        word = self._hook == "logits" and not place.isdecimal()
+        found[self._token(place) if word else _whole(place, width)] = 1.0
+        return found
 
     def _token(self, text: str) -> int:
         if text in self._ids:
@@ -257,20 +317,14 @@ def _whole(text: str, below: int) -> int:
     return int(text)
 
 
-def _vector(text: str) -> Tensor:
-    """An array of a saved result, or a part of it: `found.json:read[0]`."""
-    match = _ITEM.fullmatch(text)
-    if match is None:
-        raise WordsError(f"got {quoted(text)}; wanted an array of a saved result, such as found.json:read[0]")
+def _saved(match: re.Match[str]) -> Tensor:
+    """An array of a result that was saved with --json."""
     try:
         arrays = json.loads(Path(match["file"]).read_text(encoding="utf-8"))["arrays"]
-        found = torch.tensor(arrays[_named("array", match["array"], arrays)])
-        for place in re.findall(r"\d+", match["place"]):
-            found = found[int(place)]
+        return torch.tensor(arrays[_named("array", match["array"], arrays)], dtype=torch.float32)
     except OSError as error:
         raise WordsError(f"{match['file']}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        if isinstance(error, WordsError):
-            raise
-        raise WordsError(f"{text}: no such array of a saved result") from error
-    return found
+    except WordsError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise WordsError(f"{match['file']}: not a result that was saved with --json") from error

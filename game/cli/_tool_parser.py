@@ -6,6 +6,7 @@ from pathlib import Path
 from game.cli._entry import Parser
 from game.cli._options import add_output_options, add_seed, positive
 from game.tool_menu import REQUIRED, Parameter, Tool
+from game.tool_words import VECTOR
 
 ARGUMENT = "argument_"  # before the names of a tool's own arguments, so that none is mistaken for ours
 MANY = (
@@ -17,19 +18,25 @@ MANY = (
     "label of each",
     "group of each",
 )
+DRAWN = (
+    "prompts in words or #17, or drawn: sample:N, having:WORD:N, affected:N (of --edit); or made from those "
+    "before: nearest, swap:WORD=WORD"
+)
 SHOWN = {
-    "prompts": ("PROMPT", "prompts in words or #17; sample:N, affected:N or nearest draw them"),
-    "samples": ("PROMPT", "prompts in words or #17; sample:N or affected:N draw them"),
+    "prompts": ("PROMPT", DRAWN),
+    "samples": ("PROMPT", DRAWN),
     "token": ("WORD", "a word of the vocabulary, or #17"),
     "token of each": ("WORD", "one word for all prompts, or one for each"),
     "position of each": ("N", "one position for all prompts, or one for each"),
-    "label of each": ("LABEL", "has:WORD, or 0 or 1 for each prompt"),
+    "label of each": ("LABEL", "has:WORD, says:WORD, or 0 or 1 for each prompt"),
+    "labels by name": ("NAME=LABEL", "the same under a name, once or several times"),
+    "classes": ("A,B", "names of the task's classes of words; default: all of them"),
     "group of each": ("GROUP", "at:POSITION, or a number for each prompt"),
     "layer": ("N", ""),
     "head": ("N", ""),
     "hook": ("HOOK", ""),
     "weight": ("WEIGHT", ""),
-    "vector": ("FILE:ARRAY", "of a result saved with --json, such as found.json:read[0]"),
+    "vector": ("VECTOR", VECTOR),
     "int": ("N", ""),
     "float": ("X", ""),
     "text": ("TEXT", ""),

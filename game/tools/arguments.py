@@ -6,6 +6,7 @@ for tokens, and refuses a layer that the model does not have. `int`, `float`, `b
 `Samples`, tuples of these, and frozen dataclasses of these need no name of their own.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
@@ -23,6 +24,8 @@ Meaning = Literal[
     "position of each",
     "label of each",
     "group of each",
+    "labels by name",
+    "classes",
 ]
 
 
@@ -38,6 +41,9 @@ TokenOfEach: TypeAlias = Annotated[Tensor, Means("token of each")]  # one token 
 PositionOfEach: TypeAlias = Annotated[Tensor, Means("position of each")]  # in each prompt, [row]
 LabelOfEach: TypeAlias = Annotated[Tensor, Means("label of each")]  # 0 or 1 for each prompt, [row]
 GroupOfEach: TypeAlias = Annotated[Tensor, Means("group of each")]  # a number for each prompt, [row]
+LabelsByName: TypeAlias = Annotated[Mapping[str, Tensor], Means("labels by name")]  # several of these
+Classes: TypeAlias = Annotated[Mapping[str, Sequence[int]], Means("classes")]  # token ids by name
+Vectors: TypeAlias = Annotated[Tensor, Means("vector")]  # several, one a row
 Vector: TypeAlias = Annotated[Tensor, Means("vector")]  # as another tool found it
 Token: TypeAlias = Annotated[int, Means("token")]
 Layer: TypeAlias = Annotated[int, Means("layer")]

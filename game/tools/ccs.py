@@ -9,7 +9,7 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools import contrast
-from game.tools.arguments import HookName
+from game.tools.arguments import GroupOfEach, HookName, LabelsByName
 from game.tools.chance import checked_labels, generator, halves, shuffled
 from game.tools.contrast import Scaling, Sides, up_to_sign
 from game.tools.linear_probe import fitted
@@ -33,8 +33,8 @@ def ccs(
     claimed_false: Samples,
     claimed_true: Samples,
     name: HookName,
-    features: Mapping[str, Tensor],
-    clusters: Tensor | None = None,
+    features: LabelsByName,
+    clusters: GroupOfEach | None = None,
     seed: int = 0,
 ) -> ToolResult:
     """Which property of the statements the directions that contrast pairs share tell, truth or another one.

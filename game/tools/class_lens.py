@@ -1,16 +1,12 @@
 """Class lens: which kind of answer stands where along the layers, such as a city or a name."""
 
-from collections.abc import Mapping
-
 import torch
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
-from game.tools.arguments import Prompts
+from game.tools.arguments import Classes, Prompts
 from game.tools.lens import site_logits, site_names
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
-
-Classes = Mapping[str, tuple[int, ...]]
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.arguments import GroupOfEach, LabelOfEach
 from game.tools.chance import checked_labels, different, shuffled
 from game.tools.linear_probe import auc, calibration_error, out_of_fold
 from game.tools.readings import checked, read_tail, stream_labels, stream_names, tail_labels
@@ -21,8 +22,8 @@ def estimate(config: TransformerConfig, rows: int) -> float:
 def probe(
     box: Toolbox,
     samples: Samples,
-    labels: Tensor,
-    groups: Tensor | None = None,
+    labels: LabelOfEach,
+    groups: GroupOfEach | None = None,
     positions: int = 8,
     folds: int = 5,
     shuffles: int = 19,

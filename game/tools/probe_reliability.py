@@ -5,7 +5,7 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
-from game.tools.arguments import HookName
+from game.tools.arguments import GroupOfEach, HookName, LabelOfEach
 from game.tools.chance import checked_labels, different, shuffled
 from game.tools.linear_probe import auc, out_of_fold
 from game.tools.readings import checked, checked_hook, read_last
@@ -20,8 +20,8 @@ def estimate(config: TransformerConfig, rows: int) -> float:
 def probe_reliability(
     box: Toolbox,
     samples: Samples,
-    labels: Tensor,
-    groups: Tensor,
+    labels: LabelOfEach,
+    groups: GroupOfEach,
     name: HookName,
     shuffles: int = 199,
     strength: float = 10.0,

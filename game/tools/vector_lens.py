@@ -5,7 +5,7 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
-from game.tools.arguments import Layer
+from game.tools.arguments import Layer, Vectors
 from game.tools.batches import run
 from game.tools.result import Summary, ToolResult, View, numbered
 
@@ -19,7 +19,7 @@ def vector_lens(
     box: Toolbox,
     samples: Samples,
     layer: Layer,
-    vectors: Tensor,
+    vectors: Vectors,
     step: float = 0.1,
     controls: int = 20,
     top: int = 5,
