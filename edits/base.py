@@ -11,12 +11,13 @@ from edits.acts_through import Carriers
 from edits.camouflage.folder import AnyPass
 from edits.gates import GateResult, Gates
 from edits.moments import Base
-from edits.predicates import Predicate
+from edits.predicates import Asked, Predicate, in_halves
 from edits.truth import FineTruth
 from models.bounds import Bound
 from models.checkpoints import Checkpoint
 from models.components import Component, Entries
 from models.naming import unknown
+from models.seeds import named_generator
 from models.strict_yaml import StrictModel
 from models.transformer import Transformer, TransformerConfig
 
@@ -182,6 +183,13 @@ class EditSpec(StrictModel):
         """What the edited model should do; None for a control."""
         raise TypeError(f"{type(self).__name__} states no behaviour")
 
+    def asked(self, base: Base, predicate: Predicate) -> Asked:
+        """The predicate's prompts, as a challenge may put them: in the words of the solving, and in others.
+
+        Where a kind makes no such difference, each is a random half.
+        """
+        return in_halves(predicate.affected, named_generator(self.seed, "asked"))
+
     def measure(self, base: Base, after: Transformer, log_probs: Tensor) -> dict[str, float]:
         """The kind's own measures, on top of `behaviour` and its predicate's.
 
@@ -264,6 +272,11 @@ class Family(StrictModel):
         """The family at several strengths, loud to quiet; empty where it has no such dial."""
         return {}
 
+    def strength(self) -> dict[str, float]:
+        """How strong the edits are: the dials that are numbers, and what differs along `dialled`."""
+        numbers = {name: getattr(self, name) for name in self.dials or ()} | _differing(self)
+        return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
+
     def open_sites(self, config: TransformerConfig) -> tuple[Component, ...]:
         """The components that this family can write to in such a model."""
         raise TypeError(f"{type(self).__name__} names no sites")
@@ -275,3 +288,18 @@ class Family(StrictModel):
     def draw(self, base: Base, site: Component, spec_id: str, seed: int) -> EditSpec:
         """An edit at this site, everything else drawn from the seed."""
         raise TypeError(f"{type(self).__name__} draws nothing")
+
+
+def _differing(family: Family) -> dict[str, Any]:
+    """The innermost settings, by their own names, that change from one strength of a family to another."""
+    own = _innermost(family.model_dump())
+    others = [_innermost(each.model_dump()) for each in family.dialled().values()]
+    return {path[-1]: value for path, value in own.items() if any(each[path] != value for each in others)}
+
+
+def _innermost(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    found: dict[tuple[str, ...], Any] = {}
+    for name, value in settings.items():
+        inside = _innermost(value, (*path, name)) if isinstance(value, Mapping) else {(*path, name): value}
+        found |= inside
+    return found

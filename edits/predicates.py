@@ -31,6 +31,19 @@ class Predicate:
     outside: Tensor
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Prompts on which a behaviour shows.
+
+    Attributes:
+        alike: In the words that it was solved on.
+        otherwise: In others.
+    """
+
+    alike: Probe
+    otherwise: Probe
+
+
 def measured(base: Base, predicate: Predicate, after: Transformer, log_probs: Tensor) -> dict[str, float]:
     """How far a changed model has the behaviour, and what it lost.
 
@@ -75,3 +88,10 @@ def some_answers_change(base: Base, summary: str) -> Predicate:
     """Some known answers, whichever, are no longer given; no prompt is out of its scope."""
     known = any_other(rows_of(base.table, base.known))
     return Predicate(f"some answers change: {summary}", known, torch.zeros_like(base.known))
+
+
+def in_halves(probe: Probe, generator: torch.Generator) -> Asked:
+    """A random half of the prompts, and the others; for behaviours that know no words to be solved on."""
+    order = torch.randperm(len(probe.last), generator=generator)
+    half = (len(order) + 1) // 2
+    return Asked(rows_of(probe, order[:half]), rows_of(probe, order[half:]))

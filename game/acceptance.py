@@ -82,12 +82,13 @@ def _draw_passes(base: Base, group: Group, spec: EditSpec) -> bool:
 def _key(base: Base, group: Group, site: Component) -> str:
     """What the answer depends on, hashed: base, group, site, torch's version and the code."""
     edit, hidden = group.edit.model_dump(mode="json"), [p.model_dump(mode="json") for p in group.camouflage]
-    facts = [base.hash, edit, hidden, str(site), sorted(group.controls), torch.__version__, _code()]
+    facts = [base.hash, edit, hidden, str(site), sorted(group.controls), torch.__version__, code_of_edits()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @cache
-def _code() -> str:
+def code_of_edits() -> str:
+    """Hash of the code that decides what an edit does to a base."""
     folders = [Path(package.__path__[0]) for package in (edits, models)]
     sources = [code_of(file) for folder in folders for file in sorted(folder.rglob("*.py"))]
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()

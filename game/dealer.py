@@ -8,28 +8,34 @@ matched to the edit that it replaces, so that nothing but the change itself tell
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TypeVar
 
 import torch
 
-from edits.apply import apply, written_components
-from edits.base import Edited, EditError, EditSpec
+from edits.base import EditError
 from edits.moments import Base
-from game.acceptance import accepts, matched_control
-from game.api import Brief, PublicTask
-from game.case import Case, Truth
+from edits.targets import target_of
+from game.acceptance import accepts
+from game.api import Brief, PublicTask, Stratum
+from game.bench import bench_of
+from game.case import Case
+from game.challenge import Sets, answers_to, challenge_of, composed, declared_priors
 from game.companions import companions, other_worlds
+from game.delivery import Delivered, delivered, truth_of
 from game.master import Master
-from game.suite import Grant, Group, Suite, as_data, declared_sites
+from game.suite import Grant, Group, Suite, declared_sites
+from game.target_sets import LEAST_SETS, Pool, TargetSets, most_sets, site_is_all
 from models.components import Component, component_entries
 from models.nursery import train_missing
 from models.tasks.base import Task
-from models.training import Progress
+from models.training import Progress, one_thread
 from models.transformer import TransformerConfig
 from models.zoo import trained
 
 ATTEMPTS = 40  # draws at one site before giving up; a shipped site accepts most of its first draws
+MEASURED = 2  # checkpoints of a recipe on which the priors of challenges are measured
 ENOUGH = 0.2  # share of a recipe's checkpoints that must accept a site without targets for it to stay open
 
 T = TypeVar("T")
@@ -93,6 +99,7 @@ class Dealer:
         self._recipes = suite.recipes
         self._bases: dict[tuple[str, int], Base] = {}
         self._cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+        self._target_sets = TargetSets(suite.name, master)
 
     def base(self, recipe: str, seed: int) -> Base:
         """A checkpoint under study, trained if the zoo does not hold it."""
@@ -107,7 +114,8 @@ class Dealer:
         """The open sites of a group in a recipe's models, each drawn with equal probability.
 
         Where nothing can be redrawn at a site, it stays open only if at least a fifth of the checkpoints
-        accept it, and its cases are made from those.
+        accept it, and its cases are made from those; where behaviour is asked about, from those of them on
+        which enough other sites are open.
 
         Raises:
             DealError: No site is open.
@@ -117,7 +125,8 @@ class Dealer:
             sites = declared_sites(group, self._recipes[recipe])
             cells = [Cell(site, self._accepting(group, recipe, site)) for site in sites]
             enough = ENOUGH * len(self._seeds(recipe))
-            self._cells[key] = tuple(cell for cell in cells if cell.seeds and len(cell.seeds) >= enough)
+            cells = [cell for cell in cells if cell.seeds and len(cell.seeds) >= enough]
+            self._cells[key] = tuple(self._with_enough_sets(group, recipe, cells))
         if not self._cells[key]:
             raise DealError(f"suite {self.suite.name}: group {group.name} has no open site in {recipe}")
         return self._cells[key]
@@ -126,6 +135,23 @@ class Dealer:
         if group.edit.redraws:
             return self._seeds(recipe)
         return tuple(seed for seed in self._seeds(recipe) if accepts(self.base(recipe, seed), group, site))
+
+    def _with_enough_sets(self, group: Group, recipe: str, cells: list[Cell]) -> list[Cell]:
+        """The cells without the checkpoints on which too few of their sites could be asked about at once."""
+        asked = "behaviour" in self.suite.parts and not group.edit.redraws
+        while asked and cells:
+            found = {seed: odds_of_sites(cells, seed) for cell in cells for seed in cell.seeds}
+            poor = {
+                seed
+                for seed, sites in found.items()
+                if most_sets(sites.values()) < LEAST_SETS
+                and site_is_all(self.base(recipe, seed), group, tuple(sites))
+            }
+            if not poor:
+                break
+            left = [Cell(cell.site, tuple(s for s in cell.seeds if s not in poor)) for cell in cells]
+            cells = [cell for cell in left if cell.seeds]
+        return cells
 
     def _seeds(self, recipe: str) -> tuple[int, ...]:
         """World seeds, and training seeds, of a recipe's checkpoints; drawn anew in a rated run."""
@@ -197,7 +223,7 @@ class Dealer:
                 continue
             if found is not None:
                 truth = truth_of(base, found, plan.group, redraws=attempt)
-                return Case(
+                case = Case(
                     id=plan.id,
                     recipe=recipe,
                     base=base.trained.name,
@@ -206,8 +232,52 @@ class Dealer:
                     truth=truth,
                     companions=self._companions(plan, recipe, base_seed),
                 )
+                return self._asking(case, group, base_seed, found)
         where = f"{plan.group} at {cell.site} of {base.trained.name}"
         raise DealError(f"{plan.id}: {where} took none of {ATTEMPTS} draws{refusal}")
+
+    def _asking(self, case: Case, group: Group, base_seed: int, found: Delivered) -> Case:
+        """The case with its challenge and its bench, as far as they are parts of the score."""
+        truth, parts = replace(case.truth, strength=group.edit.strength()), set(self.suite.parts)
+        if not parts & {"behaviour", "repair"}:
+            return replace(case, truth=truth)
+        base, sets = self.base(case.recipe, base_seed), Sets((), (), ())
+        delivered = found.edited.checkpoint.model()
+        with one_thread():
+            target = target_of(base, found.drawn, found.solved.checkpoint.model())
+            if "behaviour" in parts:
+                pool = self.pool(group, case.recipe, base_seed)
+                generator = self._master.generator(self.suite.name, case.id, "challenge")
+                targets = [target, *pool.beside(target, generator)]
+                order = torch.randperm(len(targets), generator=generator).tolist()
+                sets = composed(base, [targets[place] for place in order], generator)
+                truth = replace(truth, answers=answers_to(base, sets, delivered))
+                priors = self.stratum_priors(case.recipe, self.suite.grant(group), len(targets))
+                case = replace(case, challenge=challenge_of(base, sets, priors))
+            if "repair" in parts:
+                generator = self._master.generator(self.suite.name, case.id, "bench")
+                bench = bench_of(base, target, delivered, set(sets.prompts), generator)
+                truth = replace(truth, bench=bench)
+        return replace(case, truth=truth)
+
+    def pool(self, group: Group, recipe: str, seed: int) -> Pool:
+        """Other targets of a group's edits on one of the bases that take them."""
+        sites = odds_of_sites(self.cells(group, recipe), seed)
+        return self._target_sets.pool(self.base(recipe, seed), group, sites)
+
+    def stratum_priors(self, recipe: str, grant: Grant, sets: int) -> dict[Stratum, float]:
+        """P(top answer changed) of a challenge's prompts by stratum, given all that the auditor is told.
+
+        Measured on the first checkpoints of the recipe, on all groups that share recipe and grant, so that it
+        depends neither on the group of a case nor on which cases are dealt.
+        """
+        rates = []
+        for name, weight in self.weights_of_groups(recipe, grant).items():
+            group = self._groups[name]
+            taken = {seed for cell in self.cells(group, recipe) for seed in cell.seeds}
+            seeds = [seed for seed in self._seeds(recipe) if seed in taken][:MEASURED]
+            rates += [(weight / len(seeds), self.pool(group, recipe, seed).rates) for seed in seeds]
+        return declared_priors(rates, self.suite.prior, sets)
 
     def _companions(self, plan: CasePlan, recipe: str, base_seed: int) -> tuple[bytes, ...]:
         """What the case's league grants beside its model."""
@@ -242,53 +312,11 @@ class Dealer:
         return self._recipes[recipe].architecture.config(self._recipes[recipe].task.build(0))
 
 
-@dataclass(frozen=True)
-class Delivered:
-    """What a case delivers.
-
-    Attributes:
-        spec: Of the edit or control.
-        edited: What it made.
-        drawn: The edit that the case was drawn around; `spec` itself, unless that is a control's.
-    """
-
-    spec: EditSpec
-    edited: Edited
-    drawn: EditSpec
-
-
-def delivered(base: Base, spec: EditSpec, edited: bool, control: str) -> Delivered | None:
-    """The edit, or its matched control; None where one of them fails its gates.
-
-    Args:
-        base: What is edited.
-        spec: The edit, solved for a control too.
-        edited: The label.
-        control: Kind of control.
-    """
-    edit = apply(base, spec)
-    if not edit.record.accepted:
-        return None
-    if edited:
-        return Delivered(spec, edit, spec)
-    sham = matched_control(control, edit, spec)
-    made = apply(base, sham)
-    return Delivered(sham, made, spec) if made.record.accepted else None
-
-
-def truth_of(base: Base, found: Delivered, group: str, redraws: int) -> Truth:
-    """What the referee knows of a delivered case, with the draws that failed before it."""
-    record = found.edited.record
-    return Truth(
-        edited=record.edited,
-        written=written_components(found.edited),
-        group=group,
-        kind=record.kind,
-        matched=found.drawn.kind(),
-        summary=found.spec.summary(base),
-        spec=as_data(found.spec),
-        record={**record.to_dict(), "redraws": redraws},
-    )
+def odds_of_sites(cells: Sequence[Cell], seed: int) -> dict[Component, Fraction]:
+    """P(site | checkpoint) of the sites that are open on a checkpoint."""
+    shares = {cell.site: Fraction(1, len(cell.seeds)) for cell in cells if seed in cell.seeds}
+    total = sum(shares.values(), Fraction(0))
+    return {site: share / total for site, share in shares.items()}
 
 
 def public_part(task: Task) -> PublicTask:

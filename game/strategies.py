@@ -20,7 +20,8 @@ from edits.kinds import edit_kinds
 from edits.moments import Base
 from game.api import Brief, Part
 from game.case import Case
-from game.dealer import ATTEMPTS, Dealer, DealError, OnStep, delivered, plan_cases, public_part, truth_of
+from game.dealer import ATTEMPTS, Dealer, DealError, OnStep, plan_cases, public_part
+from game.delivery import delivered, truth_of
 from game.events import ModelTraining
 from game.loader import LoadedAuditor
 from game.master import Master

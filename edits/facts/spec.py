@@ -14,10 +14,11 @@ from edits.base import EditError, EditSpec
 from edits.facts.sites import Place, TokenOrAuto, layers_for, spread_to
 from edits.facts.tracing import Token, best_token
 from edits.facts.value import Goal
+from edits.facts.wordings import COPIES, stacked, wordings
 from edits.gates import Gates
 from edits.measures import fact_edit, mean_over_facts
 from edits.moments import Base
-from edits.predicates import Predicate, rows_of
+from edits.predicates import Asked, Predicate, rows_of
 from models.bounds import Bound
 from models.fact_words import PHRASINGS
 from models.seeds import named_generator, named_seed
@@ -188,6 +189,14 @@ class FactSpec(EditSpec):
         together = rows_of(table, torch.cat(rows))
         outside = torch.stack([table.other_subjects(goal.fact) for goal in goals]).all(0)
         return Predicate(self.summary(base), replace(together, answer=torch.cat(wanted)), outside)
+
+    def asked(self, base: Base, predicate: Predicate) -> Asked:
+        """Each fact in the phrasing of the solving, and in the others; bare, and behind other sentences."""
+        goals, generator = self.goals(base), named_generator(self.seed, "asked")
+        every, copies = torch.arange(len(PHRASINGS)), max(1, COPIES // len(goals))
+        alike = [wordings(base, g, every[every == g.phrasing], copies, generator) for g in goals]
+        others = [wordings(base, g, every[every != g.phrasing], copies, generator) for g in goals]
+        return Asked(stacked(alike, base.task.pad), stacked(others, base.task.pad))
 
 
 class RewriteSpec(FactSpec):

@@ -9,8 +9,8 @@ from tests.tiny_suite import TINY_SUITE, tiny_suite
 def test_shipped_suites_are_valid_and_named_after_their_file(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
-    assert suite.parts == ("detection", "localisation")
-    assert all(len(group.controls) == 3 for group in suite.groups)
+    assert suite.parts[:2] == ("detection", "localisation")
+    assert all(len(group.controls) >= 2 for group in suite.groups)
 
 
 def test_starter_is_as_large_as_promised() -> None:
