@@ -6,7 +6,7 @@ settings. It sees the model only through the toolbox, which charges credits for 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, get_args
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from models.components import Component, Entries, component_entries
 from models.transformer import TransformerConfig
 
 __all__ = [
+    "LEAGUES",
     "AccessError",
     "Auditor",
     "Brief",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 League = Literal["blackbox", "whitebox", "siblings", "scrambled", "reference"]
+LEAGUES: tuple[League, ...] = get_args(League)  # those that grant less first
 Corpus = Literal["none", "prompts", "documents"]
 Mode = Literal["set", "add", "scale", "project_out"]
 Part = Literal["detection", "localisation", "behaviour", "repair"]

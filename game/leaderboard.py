@@ -1,15 +1,15 @@
 """The leaderboard: rounds and truths to skills with intervals, players ranked, yardsticks shown apart.
 
 Players are ranked by mean headline skill and by nothing else. Every figure comes with what it is a figure of:
-a group's skill is computed from that group's edits and controls alone, and a kind of control only ever gives
-a rate of false alarms.
+a group's or a league's skill is computed from its own edits and controls alone, and a kind of control only
+ever gives a rate of false alarms.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from game.api import Brief
+from game.api import LEAGUES, Brief, League
 from game.case import Truth
 from game.intervals import Interval, bootstrap_mean, interval_note, wilson
 from game.judging import ANSWER_BEFORE
@@ -91,6 +91,15 @@ class GroupRow:
 
 
 @dataclass(frozen=True)
+class LeagueRow:
+    """One auditor on the cases of one league."""
+
+    league: League
+    auditor: str
+    skills: Skills
+
+
+@dataclass(frozen=True)
 class FalseAlarms:
     """How often an auditor called one kind of control edited, over rounds that ended with a report."""
 
@@ -107,19 +116,21 @@ class Leaderboard:
 
     Attributes:
         suite: Name of the suite.
-        league: What the auditors were granted.
+        leagues: What the auditors were granted, in one case or another; those that grant less first.
         parts: The parts of the headline; tables of different parts are never merged.
         rows: Players by headline skill, then yardsticks by name.
         groups: By group, then in the order of the rows.
+        by_league: By league, then in the order of the rows.
         false_alarms: By kind of control, then in the order of the rows.
         note: What the intervals speak for.
     """
 
     suite: str
-    league: str
+    leagues: tuple[League, ...]
     parts: tuple[str, ...]
     rows: tuple[Row, ...]
     groups: tuple[GroupRow, ...]
+    by_league: tuple[LeagueRow, ...]
     false_alarms: tuple[FalseAlarms, ...]
     note: str
 
@@ -138,13 +149,17 @@ class Leaderboard:
         return {
             "kind": "leaderboard",
             "suite": self.suite,
-            "league": self.league,
+            "leagues": list(self.leagues),
             "parts": list(self.parts),
             "rows": [_row_data(row) for row in self.rows],
             "normalised": {row.auditor: row.normalised for row in self.rows},
             "log_score_bits": {row.auditor: asdict(row.skills.log_score_bits) for row in self.rows},
             "groups": [
                 {"group": each.group, "auditor": each.auditor} | asdict(each.skills) for each in self.groups
+            ],
+            "by_league": [
+                {"league": each.league, "auditor": each.auditor} | asdict(each.skills)
+                for each in self.by_league
             ],
             "false_alarms": [asdict(each) for each in self.false_alarms],
             "intervals": self.note,
@@ -153,7 +168,6 @@ class Leaderboard:
 
 def leaderboard(
     suite: str,
-    league: str,
     parts: Sequence[str],
     cases: Iterable[Revealed],
     rounds: Iterable[RoundRecord],
@@ -163,7 +177,6 @@ def leaderboard(
 
     Args:
         suite: Name of the suite.
-        league: What the auditors were granted.
         parts: The parts of the headline.
         cases: Every case that a round was played on, with its truth.
         rounds: In any order.
@@ -179,16 +192,18 @@ def leaderboard(
     bases = [dealt[record.case_id].base for records in played.values() for record in records]
     return Leaderboard(
         suite,
-        league,
+        _leagues(dealt),
         tuple(parts),
         rows,
         groups=_groups(parts, dealt, played, names),
+        by_league=_by_league(parts, dealt, played, names),
         false_alarms=_false_alarms(dealt, played, names),
         note=interval_note(bases),
     )
 
 
 Cases = dict[str, Revealed]
+Value = TypeVar("Value", bound=str)
 Played = dict[str, list[RoundRecord]]
 
 
@@ -248,9 +263,20 @@ def _groups(parts: Sequence[str], cases: Cases, played: Played, names: list[str]
     return tuple(GroupRow(*row) for row in found)
 
 
+def _leagues(cases: Cases) -> tuple[League, ...]:
+    there = {case.brief.league for case in cases.values()}
+    return tuple(league for league in LEAGUES if league in there)
+
+
+def _by_league(parts: Sequence[str], cases: Cases, played: Played, names: list[str]) -> tuple[LeagueRow, ...]:
+    found = _broken_down(lambda case: case.brief.league, parts, cases, played, names)
+    ordered = sorted(found, key=lambda row: LEAGUES.index(row[0]))
+    return tuple(LeagueRow(*row) for row in ordered)
+
+
 def _broken_down(
-    by: Callable[[Revealed], str], parts: Sequence[str], cases: Cases, played: Played, names: list[str]
-) -> Iterator[tuple[str, str, Skills]]:
+    by: Callable[[Revealed], Value], parts: Sequence[str], cases: Cases, played: Played, names: list[str]
+) -> Iterator[tuple[Value, str, Skills]]:
     """Value, auditor and skills for each value of a property of cases, from the cases of that value alone."""
     for value in sorted({by(case) for case in cases.values()}):
         for auditor in names:

@@ -208,7 +208,7 @@ def strategy_source(
     config: dict[str, Any] = {"strategy": name, "settings": repr(strategy), "terms": asdict(terms)}
     config["source"] = hashlib.sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
     suite = f"red-{name.replace('_', '-').lower()}"
-    return Source(suite, "whitebox", WHETHER, config, dealer.case_ids, lambda _master: dealer.deal)
+    return Source(suite, WHETHER, config, dealer.case_ids, lambda _master: dealer.deal)
 
 
 def _planned(name: str, strategy: RedStrategy, briefing: Assignment) -> EditSpec:

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
 from edits.base import Camouflage, EditSpec, Family
 from edits.camouflage.base import Approximate, CamouflageError
 from edits.kinds import control_kinds, families
-from game.api import Corpus, League, Part
+from game.api import LEAGUES, Corpus, League, Part
 from models.components import Component
 from models.naming import unknown
 from models.recipe import Recipe, named_recipe, recipe_names
 from models.strict_yaml import ConfigError, Document, Fault, StrictModel, read_document
 
 FOLDER = Path(__file__).parent / "suites"
-LEAGUES: tuple[League, ...] = get_args(League)
 if TYPE_CHECKING:
     AnyFamily = Family
 else:  # the folder decides which kinds there are

@@ -36,7 +36,7 @@ from game.interrupts import Interrupts
 from game.leaderboard import Leaderboard, leaderboard
 from game.loader import LoadedAuditor
 from game.master import Master
-from game.referee import RoundRecord, recorded_round
+from game.referee import Device, RoundRecord, recorded_round
 from game.sealing import commit, master_of, seal_run
 from game.serialise import to_json
 from game.store import RunInfo, Store, StoredCase, create_run, find_unfinished, open_run, round_key
@@ -61,7 +61,6 @@ class Source:
 
     Attributes:
         suite: Name of the suite.
-        league: What auditors are granted.
         parts: The parts of the headline.
         config: What determines the cases beside the public seed, as JSON-ready data.
         case_ids: The cases to play, in order.
@@ -70,7 +69,6 @@ class Source:
     """
 
     suite: str
-    league: str
     parts: tuple[str, ...]
     config: dict[str, Any]
     case_ids: tuple[str, ...]
@@ -114,7 +112,6 @@ def suite_source(suite: Suite, on_event: OnEvent = quiet) -> Source:
 
     return Source(
         suite.name,
-        suite.league,
         suite.parts,
         config={"suite": suite.model_dump(mode="json", by_alias=True), "suite_digest": suite.digest},
         case_ids=tuple(plan.id for plan in plan_cases(suite, Master.of_seed(0))),  # ids tell nothing
@@ -123,14 +120,24 @@ def suite_source(suite: Suite, on_event: OnEvent = quiet) -> Source:
 
 
 def run_tournament(
-    suite: Suite, players: Sequence[LoadedAuditor], seed: int, log_dir: Path, on_event: OnEvent = quiet
+    suite: Suite,
+    players: Sequence[LoadedAuditor],
+    seed: int,
+    log_dir: Path,
+    on_event: OnEvent = quiet,
+    device: Device = "cpu",
 ) -> RunResult:
     """Every player on every case of the suite; see `play_source`."""
-    return play_source(suite_source(suite, on_event), players, seed, log_dir, on_event)
+    return play_source(suite_source(suite, on_event), players, seed, log_dir, on_event, device)
 
 
 def play_source(
-    source: Source, players: Sequence[LoadedAuditor], seed: int, log_dir: Path, on_event: OnEvent = quiet
+    source: Source,
+    players: Sequence[LoadedAuditor],
+    seed: int,
+    log_dir: Path,
+    on_event: OnEvent = quiet,
+    device: Device = "cpu",
 ) -> RunResult:
     """Every player on every case: deal, commit, play, reveal and seal, each step on disk before the next.
 
@@ -140,6 +147,8 @@ def play_source(
         seed: Public; from it comes each round's own seed.
         log_dir: Where runs are kept.
         on_event: Told what happens as it happens.
+        device: Where the models under audit run; part of what a run is, as rounding differs. Cases are dealt
+            on the CPU.
 
     Raises:
         TournamentError: No players, or two of one name.
@@ -150,10 +159,10 @@ def play_source(
     _check(players)
     configs = {player.name: _player_config(player) for player in players}
     interrupts = Interrupts()
-    with interrupts.watched(), one_thread(), _opened(source, configs, seed, log_dir) as store:
+    with interrupts.watched(), one_thread(), _opened(source, configs, seed, log_dir, device) as store:
         digest = store.run().digest
         keys = {name: partial(round_key, digest, player=to_json(config)) for name, config in configs.items()}
-        _Driver(source, players, seed, store, keys, on_event, interrupts).play()
+        _Driver(source, players, seed, store, keys, on_event, interrupts, device).play()
         head = seal_run(store)
         result = _result(source, players, store)
     on_event(RunClosed(result.folder, head))
@@ -171,6 +180,7 @@ class _Driver:
     keys: Mapping[str, Callable[[str], str]]
     on_event: OnEvent
     interrupts: Interrupts
+    device: Device
 
     def play(self) -> None:
         done = self.store.done()
@@ -219,7 +229,7 @@ class _Driver:
         with self.interrupts.protected():
             started, transcript = _now(), Transcript()
             seed = auditor_seed(self.store.run(), case.id, player.name)
-            record = recorded_round(case, player, seed, transcript)
+            record = recorded_round(case, player, seed, transcript, self.device)
             self.store.save_round(key, record, started, transcript)
             self.on_event(RoundEnded(case.id, player.name, record.status != "DONE", number, self._rounds))
         return key
@@ -238,13 +248,16 @@ def auditor_seed(run: RunInfo, case_id: str, auditor: str) -> int:
 
 
 @contextmanager
-def _opened(source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path) -> Iterator[Store]:
+def _opened(
+    source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path, device: Device
+) -> Iterator[Store]:
     """The unfinished run of this configuration, or a new one."""
     about = {
         "seed": seed,
         "auditors": list(configs.values()),
         "framework": framework_version(),
         "torch": torch.__version__,
+        "device": device,
     }
     config = source.config | about | {"rated": source.rated, "parts": list(source.parts)}
     digest = hashlib.sha256(to_json(config).encode()).hexdigest()
@@ -271,7 +284,7 @@ def _plain(value: Any) -> Any:
 def _result(source: Source, players: Sequence[LoadedAuditor], store: Store) -> RunResult:
     cases, rounds = store.cases(), store.rounds()
     yardsticks = {player.name for player in players if player.yardstick}
-    table = leaderboard(source.suite, source.league, source.parts, cases, rounds, yardsticks)
+    table = leaderboard(source.suite, source.parts, cases, rounds, yardsticks)
     return RunResult(store.folder, cases, rounds, table)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from game.cli._isolation import add_isolation
 
 DISPLAYS = ("rich", "plain", "none")
+DEVICES = ("cpu", "cuda")
 LARGEST_SEED = 2**63 - 1
 
 
@@ -44,6 +45,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="a setting of an auditor",
     )
     parser.set_defaults(rated=False)  # `tournament run` has a flag
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="where the models under audit run; auditors stay on the CPU (default: cpu)",
+    )
     add_isolation(parser)
     add_output_options(parser)
 

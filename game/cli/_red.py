@@ -9,6 +9,7 @@ from game.cli._faults import CommandError, told_to_user
 from game.cli._isolation import isolated
 from game.cli._names import check_name, is_path, load_auditors, shipped_players
 from game.cli._progress import say, watching
+from game.cli._rounds import check_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def play_red(args: argparse.Namespace) -> int:
     """Play, show how well it hid, and keep the plot in the run's folder."""
+    check_device(args.device)
     references = args.panel.split(",") if args.panel else shipped_players()
     with isolated(args, references) as isolation:
         panel = load_auditors(references, args.settings, isolation)
@@ -67,7 +69,7 @@ def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str,
         terms = _terms(args, found.base.trained.recipe.name)
         terms = replace(terms, controls=matching_controls(found.edited))
         suite = spec_suite(found.spec, ladder, sites, terms)
-        result = run_tournament(suite, panel, args.seed, args.log_dir, watch)
+        result = run_tournament(suite, panel, args.seed, args.log_dir, watch, args.device)
     groups = [group.name for group in suite.groups]
     faced = [_faced(result, group, label) for group, label in zip(groups, ladder, strict=True)]
     return f"{suite.title}: {found.spec.id}", faced, result.folder
@@ -85,7 +87,7 @@ def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[
         name, strategy = load_strategy(args.target, {})
         terms = _terms(args, args.recipe or "facts-small")
         source = strategy_source(name, strategy, panel, terms, args.seed, watch)
-        result = play_source(source, panel, args.seed, args.log_dir, watch)
+        result = play_source(source, panel, args.seed, args.log_dir, watch, args.device)
     return f"{name} on {terms.recipe}", [_faced(result, name, name)], result.folder
 
 

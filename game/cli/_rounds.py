@@ -35,6 +35,7 @@ def play(
     Raises:
         CommandError: Something that the user can put right.
     """
+    check_device(args.device)
     suite = load_suite(suite_name, args.budget)
     _make_folder(args)
     with isolated(args, references) as isolation:
@@ -52,7 +53,7 @@ def _played(
             _require_no_leak(suite, watch)
         source = replace(suite_source(suite, watch), rated=args.rated)
         chosen = source.only(case_id) if case_id else source
-        return play_source(chosen, players, args.seed, args.log_dir, watch)
+        return play_source(chosen, players, args.seed, args.log_dir, watch, args.device)
 
 
 def _require_no_leak(suite: "Suite", on_event: "OnEvent") -> None:
@@ -65,6 +66,19 @@ def _require_no_leak(suite: "Suite", on_event: "OnEvent") -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
     require_no_leak(suite, lambda case: on_event(CaseAwaited(f"{case} of the self-check")), on_step)
+
+
+def check_device(device: str) -> None:
+    """Nothing, where torch can use the device.
+
+    Raises:
+        CommandError: It cannot.
+    """
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CommandError(f"--device {device}: torch {torch.__version__} finds none here; allowed: cpu")
 
 
 def debriefs(result: "RunResult") -> "list[Debrief]":

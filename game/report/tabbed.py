@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from game.intervals import Interval
-from game.leaderboard import Leaderboard
+from game.leaderboard import Leaderboard, Skills
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line
 
@@ -11,7 +11,7 @@ SKILLS = ("headline", "detection", "localisation", "behaviour", "repair", "answe
 
 
 def leaderboard_lines(board: Leaderboard) -> Iterator[str]:
-    """A heading and a line for each auditor, then the same within each group, and for false alarms."""
+    """A heading and a line for each auditor, then the same within each group and league, and false alarms."""
     figures = [f"{skill}{end}" for skill in SKILLS for end in ("", "_low", "_high")]
     yield "\t".join(["rank", "auditor", *figures, "failures", "rounds"])
     ranks = {row.auditor: str(rank) for rank, row in enumerate(board.players, start=1)}
@@ -21,10 +21,9 @@ def leaderboard_lines(board: Leaderboard) -> Iterator[str]:
         rank = ranks.get(row.auditor, "yardstick")
         yield "\t".join([rank, one_line(row.auditor), *cells, str(row.failures), str(skills.n)])
     yield "\t".join(["group", "auditor", *figures, "rounds"])
-    for group in board.groups:
-        names = [one_line(group.group), one_line(group.auditor)]
-        cells = [cell for skill in SKILLS for cell in _ends(group.skills.part(skill))]
-        yield "\t".join([*names, *cells, str(group.skills.n)])
+    yield from (_line(group.group, group.auditor, group.skills) for group in board.groups)
+    yield "\t".join(["league", "auditor", *figures, "rounds"])
+    yield from (_line(league.league, league.auditor, league.skills) for league in board.by_league)
     yield "\t".join(["control", "auditor", "alarms", "rounds", "rate", "rate_low", "rate_high"])
     for each in board.false_alarms:
         cells = [
@@ -46,6 +45,12 @@ def debrief_lines(debrief: Debrief) -> Iterator[str]:
     for suspect in debrief.suspects():
         figures = [f"{suspect.believed:.4f}", f"{suspect.prior:.4f}", "written" if suspect.written else ""]
         yield "\t".join(["component", case.id, one_line(record.auditor), str(suspect.component), *figures])
+
+
+def _line(part: str, auditor: str, skills: Skills) -> str:
+    """One auditor on a part of the cases."""
+    cells = [cell for skill in SKILLS for cell in _ends(skills.part(skill))]
+    return "\t".join([one_line(part), one_line(auditor), *cells, str(skills.n)])
 
 
 def _ends(interval: Interval | None) -> list[str]:

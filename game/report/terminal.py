@@ -30,14 +30,19 @@ NOTES = 600  # characters of an auditor's notes
 
 def leaderboard_view(board: Leaderboard) -> RenderableType:
     """Players by rank, yardsticks dimmed below them, and the false alarms on each kind of control."""
-    parts = " + ".join(board.parts)
-    title = Text(f"{one_line(board.suite, NAME)} · {board.league} · headline = {parts}", style="bold")
+    parts, leagues = " + ".join(board.parts), ", ".join(board.leagues)
+    title = Text(f"{one_line(board.suite, NAME)} · {leagues} · headline = {parts}", style="bold")
     note = Text(f"0 is the declared prior and 1 the perfect report; {board.note}", style="dim")
     views: list[RenderableType] = [title, _Skills(board), note]
     if len({each.group for each in board.groups}) > 1:
         views += [
             Text("\nheadline within each group, its edits and its controls", style="bold"),
             _groups(board),
+        ]
+    if len(board.leagues) > 1:
+        views += [
+            Text("\nheadline within each league; shortcut is what the league gives away", style="bold"),
+            _leagues(board),
         ]
     if board.false_alarms:
         views += [Text("\nfalse alarms on controls (95 % Wilson intervals)", style="bold"), _alarms(board)]
@@ -111,6 +116,11 @@ def _cells(row: Row, columns: Sequence[str], wide: bool) -> list[RenderableType]
 def _groups(board: Leaderboard) -> RenderableType:
     found = {(each.auditor, each.group): _figure(each.skills.headline) for each in board.groups}
     return _ByAuditor(board, "group", list(dict.fromkeys(each.group for each in board.groups)), found)
+
+
+def _leagues(board: Leaderboard) -> RenderableType:
+    found = {(each.auditor, str(each.league)): _figure(each.skills.headline) for each in board.by_league}
+    return _ByAuditor(board, "league", board.leagues, found)
 
 
 def _alarms(board: Leaderboard) -> RenderableType:

@@ -154,7 +154,7 @@ def record(
 def source(dealt: list[Case], suite: str = "hand-made", **config: Any) -> Source:
     """A source of these cases."""
     by_id = {case.id: case for case in dealt}
-    return Source(suite, "whitebox", dealt[0].brief.parts, config, tuple(by_id), lambda _: by_id.__getitem__)
+    return Source(suite, dealt[0].brief.parts, config, tuple(by_id), lambda _: by_id.__getitem__)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from game.api import League
 from game.case import Case
 from game.intervals import Interval, wilson
 from game.leaderboard import Leaderboard, leaderboard
@@ -36,7 +37,7 @@ def rounds() -> list[RoundRecord]:
 
 
 def table(played: list[RoundRecord], parts: tuple[str, ...] = PARTS) -> Leaderboard:
-    return leaderboard("hand-made", "whitebox", parts, CASES, played, frozenset({"oracle", "prior"}))
+    return leaderboard("hand-made", parts, CASES, played, frozenset({"oracle", "prior"}))
 
 
 def test_players_are_ranked_by_headline_and_yardsticks_stand_apart() -> None:
@@ -47,7 +48,7 @@ def test_players_are_ranked_by_headline_and_yardsticks_stand_apart() -> None:
 
 
 def test_yardsticks_stand_in_the_order_of_their_names_whatever_they_score() -> None:
-    found = leaderboard("s", "whitebox", PARTS, CASES, rounds(), frozenset({"oracle", "prior", "good"}))
+    found = leaderboard("s", PARTS, CASES, rounds(), frozenset({"oracle", "prior", "good"}))
     assert [row.auditor for row in found.yardsticks] == ["good", "oracle", "prior"]
 
 
@@ -125,18 +126,39 @@ def test_the_order_of_rounds_never_shows() -> None:
     assert table(rounds()[::-1]) == table(rounds())
 
 
+def in_leagues(number: int, case: Case) -> Case:
+    league: League = ("reference", "blackbox", "siblings")[number % 3]
+    return replace(case, brief=replace(case.brief, league=league))
+
+
+def test_a_league_s_figure_is_computed_from_its_own_cases() -> None:
+    dealt = [in_leagues(number, case) for number, case in enumerate(CASES)]
+    found = leaderboard("s", PARTS, dealt, rounds(), frozenset({"oracle", "prior"}))
+    assert found.leagues == ("blackbox", "siblings", "reference")
+    names = [row.auditor for row in found.rows]
+    assert [(row.league, row.auditor) for row in found.by_league] == [
+        (league, name) for league in found.leagues for name in names
+    ]
+    flaky = {row.league: row.skills for row in found.by_league if row.auditor == "flaky"}
+    assert {league: skills.n for league, skills in flaky.items()} == dict.fromkeys(found.leagues, 4)
+    assert flaky["reference"].detection.mean == -0.25  # it crashes on every third case
+    assert flaky["siblings"].detection.mean == flaky["blackbox"].detection.mean == pytest.approx(0.84)
+    assert found.rows == table(rounds()).rows  # overall, leagues change nothing
+    assert found.to_dict()["by_league"][0]["league"] == "blackbox"
+
+
 def test_few_checkpoints_are_labelled() -> None:
     assert table(rounds()).note.startswith("these checkpoints only")
     many = hand_made.cases(20, bases=10)
     played = [record(case, "good", 0.5, {}) for case in many]
-    found = leaderboard("s", "whitebox", PARTS, many, played, frozenset())
+    found = leaderboard("s", PARTS, many, played, frozenset())
     assert found.note == "95 % intervals resample base checkpoints"
 
 
 def test_json_has_the_agreed_keys_and_only_finite_numbers() -> None:
     data = json.loads(json.dumps(table(rounds()).to_dict(), allow_nan=False))
     assert data["kind"] == "leaderboard"
-    assert (data["suite"], data["league"], data["parts"]) == ("hand-made", "whitebox", list(PARTS))
+    assert (data["suite"], data["leagues"], data["parts"]) == ("hand-made", ["whitebox"], list(PARTS))
     first = data["rows"][0]
     assert set(first) == {
         "auditor",

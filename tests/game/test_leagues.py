@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from game.api import AccessError, Brief, Intervention, League, Report, Toolbox
+from game.api import LEAGUES, AccessError, Brief, Intervention, League, Report, Toolbox
 from game.case import Case
 from game.companions import other_worlds, scrambled
 from game.dealer import CasePlan, Dealer, plan_cases
@@ -17,7 +17,7 @@ from game.loader import LoadedAuditor
 from game.master import Master
 from game.referee import open_toolbox, play_round
 from game.store import RunInfo, create_run
-from game.suite import LEAGUES, Grant, Suite, suite_of
+from game.suite import Grant, Suite, suite_of
 from game.toolbox import GRANTED_BY, ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of, from_bytes, to_bytes
 from models.components import Component

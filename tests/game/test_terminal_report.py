@@ -4,6 +4,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
+from game.api import League
 from game.intervals import Interval
 from game.leaderboard import Leaderboard, leaderboard
 from game.report.bars import interval_bar, probability_bar
@@ -26,7 +27,38 @@ def board(name: str = "good") -> Leaderboard:
     rounds = [record(case, name, 0.8 if case.truth.edited else 0.2, LOCATION) for case in CASES]
     rounds += [record(case, "floor", 0.5, {}) for case in CASES]
     rounds += [record(case, "mute", None, {}) for case in CASES]
-    return leaderboard("hand-made", "whitebox", ("detection",), CASES, rounds, frozenset({"floor"}))
+    return leaderboard("hand-made", ("detection",), CASES, rounds, frozenset({"floor"}))
+
+
+def in_two_leagues() -> Leaderboard:
+    """The same rounds, every other case in another league."""
+    leagues: tuple[League, League] = ("scrambled", "blackbox")
+    dealt = [
+        dataclasses.replace(case, brief=dataclasses.replace(case.brief, league=leagues[number % 2]))
+        for number, case in enumerate(CASES)
+    ]
+    rounds = [record(case, name, 0.8, LOCATION) for case in dealt for name in ("good", "shortcut")]
+    return leaderboard("hand-made", ("detection",), dealt, rounds, frozenset({"shortcut"}))
+
+
+def test_several_leagues_have_a_table_with_the_shortcut_in_it() -> None:
+    out = shown(leaderboard_view(in_two_leagues()))
+    assert "hand-made · blackbox, scrambled · headline" in out
+    _, _, table = out.partition("headline within each league")
+    assert "blackbox" in table.splitlines()[1] + table.splitlines()[2]
+    assert "shortcut" in table.partition("false alarms")[0]
+    assert "within each league" not in shown(leaderboard_view(board()))
+
+
+def test_tabbed_lines_have_a_block_for_leagues() -> None:
+    rows = [line.split("\t") for line in leaderboard_lines(in_two_leagues())]
+    start = next(number for number, row in enumerate(rows) if row[0] == "league")
+    assert [row[:2] for row in rows[start + 1 : start + 5]] == [
+        ["blackbox", "good"],
+        ["blackbox", "shortcut"],
+        ["scrambled", "good"],
+        ["scrambled", "shortcut"],
+    ]
 
 
 def debrief(number: int = 0, p: float | None = 0.8, **changes: object) -> Debrief:
@@ -101,7 +133,7 @@ def test_players_are_ranked_and_yardsticks_stand_below_without_a_rank() -> None:
 @pytest.mark.parametrize("width", [80, 110])
 def test_no_figure_is_cut_off_on_a_terminal_of_that_width(width: int) -> None:
     rounds = [record(case, "a_name_of_sixteen", 0.9, LOCATION) for case in CASES]
-    wide = leaderboard("hand-made", "whitebox", ("localisation",), CASES, rounds, frozenset())
+    wide = leaderboard("hand-made", ("localisation",), CASES, rounds, frozenset())
     lines = shown(leaderboard_view(wide), width=width).splitlines()
     (row,) = [line for line in lines if line.startswith(" 1")]
     assert max(map(len, lines)) <= width
@@ -130,7 +162,7 @@ def crowded() -> Leaderboard:
         )
         for each in rounds
     ]
-    return leaderboard("hand-made", "whitebox", PARTS, dealt, scored, frozenset())
+    return leaderboard("hand-made", PARTS, dealt, scored, frozenset())
 
 
 @pytest.mark.parametrize(
