@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 # One entry for each version of the store, applied in order to a file of an older version; never edited.
@@ -86,6 +86,14 @@ def migrate(connection: sqlite3.Connection) -> None:
         for statement in (each for step in _MIGRATIONS[version:] for each in step):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def schema_of(version: int) -> frozenset[tuple[str, str, str]]:
+    """Type, name and definition of what a store of that version consists of."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in (each for step in _MIGRATIONS[:version] for each in step):
+            connection.execute(statement)
+        return frozenset(connection.execute("SELECT type, name, sql FROM sqlite_master"))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

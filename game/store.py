@@ -139,8 +139,7 @@ class Store:
         row = self.connection.execute("SELECT * FROM run").fetchone()
         if row is None:
             raise StoreError(f"{self.folder}: holds no run; it was killed before it began")
-        config, versions = json.loads(row["config"]), json.loads(row["versions"])
-        return RunInfo(**dict(row) | {"config": config, "versions": versions})
+        return run_info(dict(row))
 
     def save_case(self, case: Case) -> None:
         """Keep a dealt case: first its weights, under their hash, then everything else.
@@ -162,23 +161,13 @@ class Store:
             StoreError: Its weights are missing or not those that were saved.
         """
         row = self.connection.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
-        if row is None:
-            return None
-        stored = _stored_case(row)
-        return Case(
-            stored.id,
-            stored.recipe,
-            stored.base,
-            self._artefact(stored.artefact),
-            stored.brief,
-            stored.truth,
-            tuple(map(self._artefact, stored.companions)),
-            stored.challenge,
-        )
+        return None if row is None else case_of_row(self.folder, dict(row))
 
     def cases(self) -> tuple[StoredCase, ...]:
         """Every dealt case, by id."""
-        return tuple(_stored_case(row) for row in self.connection.execute("SELECT * FROM cases ORDER BY id"))
+        return tuple(
+            _stored_case(dict(row)) for row in self.connection.execute("SELECT * FROM cases ORDER BY id")
+        )
 
     def save_round(self, key: str, record: RoundRecord, started: str, transcript: Transcript) -> None:
         """Keep a finished round, its transcript first; a second one of the same key is ignored.
@@ -238,16 +227,6 @@ class Store:
         """Every finished round, by case, in the order they were played."""
         rows = self.connection.execute("SELECT * FROM round ORDER BY case_id, rowid")
         return tuple(record_from_row(dict(row)) for row in rows)
-
-    def _artefact(self, sha: str) -> bytes:
-        path = artefact_path(self.folder, sha)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != sha:
-            raise StoreError(f"{path}: the bytes are not those that were saved")
-        return data
 
 
 def case_row(case: Case) -> dict[str, Any]:
@@ -354,7 +333,43 @@ def _insert(
     connection.execute(statement, tuple(row.values()))
 
 
-def _stored_case(row: sqlite3.Row) -> StoredCase:
+def case_of_row(folder: Path, row: Mapping[str, Any]) -> Case:
+    """The case of a row, with its models.
+
+    Raises:
+        StoreError: A model is missing or not the one that was saved.
+    """
+    stored = _stored_case(row)
+    return Case(
+        stored.id,
+        stored.recipe,
+        stored.base,
+        _artefact(folder, stored.artefact),
+        stored.brief,
+        stored.truth,
+        tuple(_artefact(folder, sha) for sha in stored.companions),
+        stored.challenge,
+    )
+
+
+def run_info(row: Mapping[str, Any]) -> RunInfo:
+    """What a run's row says."""
+    config, versions = json.loads(row["config"]), json.loads(row["versions"])
+    return RunInfo(**{**row, "config": config, "versions": versions})
+
+
+def _artefact(folder: Path, sha: str) -> bytes:
+    path = artefact_path(folder, sha)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha:
+        raise StoreError(f"{path}: the bytes are not those that were saved")
+    return data
+
+
+def _stored_case(row: Mapping[str, Any]) -> StoredCase:
     read = {"companions": "[]", "challenge": None} | dict(row)  # a file of an older version has neither
     read.pop("commitment", None)
     parsed = {

@@ -1,0 +1,74 @@
+"""The outer layer: the seal, and the files that it covers."""
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from game import seal
+from game.database import VERSION, schema_of
+from game.proof.evidence import Evidence
+from game.proof.findings import Check, Fault, Rule, differing, guarded
+from game.run_folder import ARTIFACTS, DATABASE, LOCK, SEAL, TRANSCRIPTS
+from game.serialise import to_json
+
+BESIDE = ("*.png", "*.svg", "*.html")  # pictures and pages made from a run, which its seal does not cover
+
+
+def sealed(folder: Path) -> Check:
+    """Whether a folder's files are those of its seal; the one check that needs no database."""
+    there = (folder / SEAL).exists()
+    count = len(_found(folder)) if there else 0
+    return guarded("files are those of the seal", count, lambda: _faults(folder) if there else iter(()))
+
+
+def _faults(folder: Path) -> Iterator[Fault]:
+    """What is wrong with the seal itself, and with each file."""
+    data = (folder / SEAL).read_bytes()
+    told = json.loads(data)
+    yield from differing(SEAL, "not canonical", to_json(told).encode() + b"\n", data)
+    yield from differing(SEAL, "keys", ["commitments", "files", "head", "version"], sorted(told))
+    yield from differing(SEAL, "version", 1, told["version"])
+    found = _found(folder)
+    for name in sorted(told["files"].keys() - found.keys()):
+        yield Fault(name, "missing", "a file", "none")
+    for name, path in found.items():
+        if name not in told["files"]:
+            yield Fault(name, "not in the seal", "no such file", "a file")
+        else:
+            yield from differing(name, "SHA-256", told["files"][name], seal.file_hash(path))
+        if path.is_symlink():
+            yield Fault(name, "kind of file", "a file", "a link")
+    yield from _strangers(folder)
+
+
+def _strangers(folder: Path) -> Iterator[Fault]:
+    known = (DATABASE, SEAL, LOCK, ARTIFACTS, TRANSCRIPTS)
+    for path in sorted(folder.iterdir()):
+        if path.name not in known and not any(fnmatch(path.name, pattern) for pattern in BESIDE):
+            yield Fault(path.name, "not in the seal", "no such file", "a file")
+
+
+def _found(folder: Path) -> dict[str, Path]:
+    """The files there are that a seal covers."""
+    return {path.relative_to(folder).as_posix(): path for path in seal.sealed_files(folder) if path.exists()}
+
+
+def _sealed_row(evidence: Evidence, name: str) -> Iterator[Fault]:
+    told = json.loads((evidence.folder / SEAL).read_bytes())
+    yield from differing(SEAL, name, evidence.run[name], told[name])
+
+
+def _schema(evidence: Evidence, version: int) -> Iterator[Fault]:
+    if not 1 <= version <= VERSION:
+        yield Fault(DATABASE, "version", f"1 to {VERSION}", str(version))
+        return
+    wanted = schema_of(version)
+    for kind, name, _ in sorted(evidence.schema ^ wanted, key=str):
+        yield Fault(f"{DATABASE}: {kind} {name}", "definition", "as this version makes it", "another")
+
+
+SEALED = Rule(
+    "the seal tells of this run", lambda e: ["commitments", "head"] if e.sealed else [], _sealed_row
+)
+SCHEMA = Rule("the database is laid out as it should be", lambda evidence: [evidence.version], _schema)
