@@ -19,6 +19,7 @@ PLUGINS = Path(hand_made.__file__)
 SAYER, CRASHER = f"{PLUGINS}@Sayer", f"{PLUGINS}@Crasher"
 INTERRUPTED, HOSTILE = f"{PLUGINS}@Interrupted", f"{PLUGINS}@Hostile"
 CASES = hand_made.cases(4)
+SUITES = ", ".join(entry.name for entry in catalogue.suites())
 
 TOY = """\
 version: 1
@@ -186,7 +187,7 @@ def refusal(run: Run, *words: str) -> str:
         # command                                       what is wrong with it
         (
             "play smok --auditor x",
-            'unknown suite "smok"; allowed: hidden, leagues, smoke, starter; did you mean "smoke"?',
+            f'unknown suite "smok"; allowed: {SUITES}; did you mean "smoke"?',
         ),
         ("play smoke --auditor no-such", 'unknown auditor "no-such"; allowed: '),
         ("play smoke --auditor nowhere.py@Norms", "nowhere.py: no such file"),
