@@ -1,6 +1,7 @@
 """What every medium needs to draw a tool's result: slices, words in the place of token ids, one scale."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,6 +18,7 @@ Numbers: TypeAlias = NDArray[np.float64]
 Cells: TypeAlias = list[list[str]]
 
 NO_WORD = "·"  # padding, or -1
+_TOKEN = re.compile(r"#(\d+)")  # in a sentence
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def _entry(axis: str, label: str) -> str:
 def _labels(axis: Axis, task: PublicTask | None) -> tuple[str, ...]:
     if "tokens" in axis:
         return tuple(word(token, task) for token in axis["tokens"])
-    return tuple(axis["labels"])
+    return tuple(_TOKEN.sub(lambda found: word(int(found[1]), task), label) for label in axis["labels"])
 
 
 def _numbers(result: ToolResult, key: str) -> Numbers:
