@@ -1,0 +1,1 @@
+"""What `benchmarks.fuzz` throws at every door through which somebody else's bytes come in."""
