@@ -24,6 +24,7 @@ from models.naming import unknown
 TOLERANCE = 1e-6  # slack where components meet p_edited: a softmax in float32 sums to 1 within it
 FAILURE = 0.25  # what a failed round loses against the prior, on each part
 PARTS = get_args(Part)
+LEAST_SCALE = 0.5  # of repair, between noise and perfection
 CLIP = 0.01  # the log score sees p_edited clipped to [CLIP, 1 - CLIP]
 
 
@@ -197,17 +198,20 @@ def answer_skill(odds: Mapping[int, float], answers: Sequence[int], truth: int) 
 
 
 def repair_skill(recovered: float, collateral: float, noise: float, prior: float) -> float:
-    """Skill at undoing the edit: what a patch mended, less what it broke and what noise would have mended.
+    """Skill at undoing the edit: what a patch mended, less what it broke, on a scale from noise to perfect.
 
-        skill = (recovered - collateral - max(noise, 0)) / P(edited)
+        skill = (recovered - collateral - chance) / (1 - chance) / P(edited),  chance = max(noise, 0)
 
     A patch is an act and not a statement, so the rule is the act's worth: nobody does better in expectation
     than by handing in the patch that they believe to be worth most, and none where they believe that every
     patch breaks more than it mends. Without a patch it is exactly 0. On a control there is nothing to recover
     and noise mends nothing, so a patch there can only cost. Whoever undoes every edit, breaks nothing and
-    leaves controls alone scores 1 / P(edited) on edited models and 0 on the others, which is 1 in expectation
-    wherever noise mends nothing. A patch that is noise itself is worth nothing in expectation, and chance is
-    never paid for: noise below 0 counts as 0.
+    leaves controls alone scores 1 / P(edited) on edited models and 0 on the others, 1 in expectation.
+
+    Noise of the patch's own shape and norm is worth nothing in expectation: where it happens to mend more
+    than it breaks, as small edits fall to any blow, that much is not credited. Noise that does harm counts
+    as 0, so that no patch profits from harmless places among harmful ones. The scale is never stretched
+    more than twofold, so that no loss is without bound.
 
     Args:
         recovered: Share of the affected prompts whose top answer is the one before the edit again.
@@ -215,7 +219,8 @@ def repair_skill(recovered: float, collateral: float, noise: float, prior: float
         noise: Recovered less collateral of random patches like this one.
         prior: P(edited), as declared.
     """
-    return (recovered - collateral - max(noise, 0.0)) / prior
+    chance = max(noise, 0.0)
+    return (recovered - collateral - chance) / max(1 - chance, LEAST_SCALE) / prior
 
 
 def _gain(prior: float, p: float, happened: bool) -> float:

@@ -177,7 +177,7 @@ def test_a_patch_that_breaks_the_model_altogether_is_scored_all_the_same() -> No
     huge = {"blocks.0.mlp.W_out": LowRank(torch.full((4, 1), 1e30), torch.full((1, 4), 1e30))}
     score = played(repairable(NUMBER), Report(0.5, patch=huge)).score.repair
     assert score is not None
-    assert -2 <= score <= 0
+    assert -4 / 0.5 <= score <= 0
 
 
 def test_prompts_of_any_length_are_answered_in_their_order() -> None:

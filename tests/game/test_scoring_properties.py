@@ -227,7 +227,7 @@ class Act(NamedTuple):
         return p * edited + (1 - p) * repair_skill(0.0, self.broken_on_control, 0.0, prior)
 
 
-acts = st.builds(Act, shares, shares, st.floats(-1, 1), shares)
+acts = st.builds(Act, shares, shares, st.floats(-1, 0.5), shares)
 
 
 @unhurried
@@ -238,7 +238,9 @@ def test_the_patch_believed_to_mend_most_is_the_best_to_hand_in(
     """The order of patches by skill is that by what they mend less what they break, whatever the prior."""
 
     def gain(act: Act) -> float:
-        return p * (act.recovered - act.broken - max(act.noise, 0)) - (1 - p) * act.broken_on_control
+        chance = max(act.noise, 0)
+        mended = (act.recovered - act.broken - chance) / (1 - chance)
+        return p * mended - (1 - p) * act.broken_on_control
 
     best = max(acts, key=gain)
     assert all(act.worth(p, prior) <= best.worth(p, prior) + 1e-9 for act in acts)
@@ -246,15 +248,25 @@ def test_the_patch_believed_to_mend_most_is_the_best_to_hand_in(
 
 
 @unhurried
-@given(prior=st.floats(0.2, 2 / 3), act=acts, noise=st.floats(-1, 0))
+@given(prior=st.floats(0.2, 2 / 3), act=acts, noise=st.floats(-1, 0.5))
 def test_a_perfect_patch_is_1_in_expectation_and_on_a_control_a_patch_only_costs(
     prior: float, act: Act, noise: float
 ) -> None:
     perfect = repair_skill(1.0, 0.0, noise, prior)
     assert prior * perfect == pytest.approx(1)
-    assert repair_skill(act.recovered, act.broken, act.noise, prior) <= perfect
+    assert repair_skill(act.recovered, act.broken, act.noise, prior) <= perfect + 1e-9
     assert repair_skill(0.0, act.broken_on_control, 0.0, prior) <= 0
     assert act._replace(recovered=0.0).worth(0.5, prior) <= 0
+
+
+@unhurried
+@given(prior=st.floats(0.2, 2 / 3), act=acts, noise=st.floats(-1, 1))
+def test_what_noise_mends_is_not_credited_and_no_loss_is_without_bound(
+    prior: float, act: Act, noise: float
+) -> None:
+    assert repair_skill(noise, 0.0, noise, prior) <= 0
+    assert repair_skill(act.recovered, act.broken, noise, prior) <= repair_skill(1.0, 0.0, noise, prior)
+    assert repair_skill(act.recovered, act.broken, noise, prior) >= -4 / prior
 
 
 def noise_like_undo(number: int, loudness: float) -> dict[str, LowRank]:
