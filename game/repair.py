@@ -1,11 +1,12 @@
 """What a patch does to the delivered model, beside what noise of its shape and size does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from edits.targets import top_answers
 from game.api import LowRank, Patch
 from game.case import Bench
 from game.rules.patch import delta
@@ -57,27 +58,9 @@ def patched(delivered: Checkpoint, patch: Patch) -> Transformer:
     return Checkpoint(delivered.config, weights).model()
 
 
-def top_answers(model: Transformer, prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The most probable token after each prompt; prompts of one length are run together."""
-    answers = [0] * len(prompts)
-    for rows in _by_length(prompts):
-        tokens = torch.tensor([list(prompts[row]) for row in rows])
-        with torch.no_grad():
-            best = model(tokens)[:, -1].argmax(-1).tolist()
-        for row, answer in zip(rows, best, strict=True):
-            answers[row] = answer
-    return answers
-
-
-def _by_length(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Numbers of the prompts of each length."""
-    for length in sorted({len(prompt) for prompt in prompts}):
-        yield [row for row, prompt in enumerate(prompts) if len(prompt) == length]
-
-
 def _tried(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
     """What a patch did, noise apart."""
-    answers = top_answers(patched(delivered, patch), bench.prompts)
+    answers = top_answers(patched(delivered, patch), bench.prompts).tolist()
     cut = bench.affected
     mended = [now == then for now, then in zip(answers[:cut], bench.before[:cut], strict=True)]
     moved = [now != then for now, then in zip(answers[cut:], bench.after[cut:], strict=True)]

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, get_args
 
 import torch
 
+from edits.targets import top_answers
 from game.api import Brief, Challenge, LowRank, Part, PublicTask, Report, Toolbox
 from game.case import Answers, Bench, Case, Truth
 from game.loader import LoadedAuditor
 from game.referee import RoundRecord
-from game.repair import top_answers
 from game.rules.patch import delta
 from game.rules.report import complete
 from game.scoring import Declared, failed, score
@@ -107,7 +107,7 @@ def repairable(number: int, edited: bool = True) -> Case:
     written = base.weights[name] - delta(change, (4, 4))
     delivered = Checkpoint(CONFIG, {**base.weights, name: written}) if edited else base
     prompts = [(0, a, b) for a in range(1, 6) for b in range(1, 6)]
-    before, after = (top_answers(each.model(), prompts) for each in (base, delivered))
+    before, after = (top_answers(each.model(), prompts).tolist() for each in (base, delivered))
     order = sorted(range(len(prompts)), key=lambda i: before[i] == after[i])
     bench = Bench(
         tuple(prompts[i] for i in order),

@@ -12,7 +12,7 @@ from game.hearing import Outcome
 from game.judging import verdict
 from game.loader import LoadedAuditor
 from game.referee import RoundRecord, play_round
-from game.repair import repair_of, top_answers
+from game.repair import repair_of
 from game.scoring import Score
 from models.checkpoints import from_bytes
 from tests.game.hand_made import CHALLENGE, MLP, UNDO, case, challenged, repairable, truth
@@ -178,13 +178,6 @@ def test_a_patch_that_breaks_the_model_altogether_is_scored_all_the_same() -> No
     score = played(repairable(NUMBER), Report(0.5, patch=huge)).score.repair
     assert score is not None
     assert -4 / 0.5 <= score <= 0
-
-
-def test_prompts_of_any_length_are_answered_in_their_order() -> None:
-    model = from_bytes(repairable(NUMBER).artefact).model()
-    prompts = [(0, 2, 3), (0, 4), (0, 3, 3), (0, 2)]
-    alone = [top_answers(model, [prompt])[0] for prompt in prompts]
-    assert top_answers(model, prompts) == alone
 
 
 def test_figures_of_places_come_with_edits_only() -> None:
