@@ -145,12 +145,12 @@ def side_by_side() -> Iterator[tuple[str, Figure | Missing]]:
     yield "cache_ratio_tl4", figure(four, "cached_ratio", "cached / plain")
 
 
-def peer(name: str) -> dict[str, Any] | None:
+def peer(name: str, module: str = "tl") -> dict[str, Any] | None:
     """What a peer's own environment measures, if it is there."""
     python = ROOT / f".venv-{name}" / "bin" / "python"
     if not python.exists():
         return None
-    command = [str(python), "-m", "benchmarks.peers.tl"]
+    command = [str(python), "-m", f"benchmarks.peers.{module}"]
     out = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
     found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return found

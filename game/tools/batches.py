@@ -7,12 +7,19 @@ from torch import Tensor
 
 from game.api import Intervention, Toolbox
 
+ROWS = 512  # sequences in one call: a larger batch is not faster on a CPU
+
 Changes = Callable[[Tensor], Sequence[Intervention]]
 
 
 def nothing_changed(_rows: Tensor) -> Sequence[Intervention]:
     """No intervention, whichever rows are run."""
     return ()
+
+
+def call_rows(box: Toolbox) -> int:
+    """How many sequences to give to one call."""
+    return min(ROWS, box.budget.max_rows)
 
 
 def batches(box: Toolbox, rows: int, cotangents: int = 1) -> Iterator[Tensor]:
@@ -24,7 +31,7 @@ def batches(box: Toolbox, rows: int, cotangents: int = 1) -> Iterator[Tensor]:
         cotangents: How many gradients of each row are wanted, as `vjp` counts them.
     """
     if rows:
-        yield from torch.split(torch.arange(rows), max(box.budget.max_rows // cotangents, 1))
+        yield from torch.split(torch.arange(rows), max(call_rows(box) // cotangents, 1))
 
 
 def run(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.tools.batches import Changes, nothing_changed
+from game.tools.batches import Changes, call_rows, nothing_changed
 from game.tools.lens import site_names
 from game.tools.result import Axis, Link, numbered
 
@@ -164,7 +164,7 @@ def sweep(
     """
     owners = torch.arange(len(tokens)) if owners is None else owners
     found = []
-    for cells in torch.split(grid.cells(len(tokens)), box.budget.max_rows):
+    for cells in torch.split(grid.cells(len(tokens)), call_rows(box)):
         runs = cells[:, -1]
         changes = [*before(runs), *grid.interventions(cells, values, owners[runs], window)]
         found.append(measure(box.logits(tokens[runs], changes), runs))
