@@ -46,7 +46,7 @@ def _run(evidence: Evidence, aspect: str) -> Iterator[Fault]:
     elif aspect == "seed":
         yield from differing(where, "not that of the configuration", run.config["seed"], run.seed)
     elif aspect == "state":
-        yield from differing(where, "of a sealed run", "finished" if evidence.sealed else "open", run.state)
+        yield from differing(where, "unlike its seal", "finished" if evidence.sealed else "open", run.state)
     elif aspect == "master":
         yield from _master(evidence, where)
     elif aspect == "scoring":

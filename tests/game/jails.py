@@ -13,6 +13,7 @@ from game.sandbox.warden import Sandbox, unavailable
 HOSTILE = Path(__file__).parent / "hostile"
 HAND_MADE = Path(__file__).parent / "hand_made.py"
 OUTSPOKEN = Path(__file__).parent / "outspoken.py"
+ASKING = Path(__file__).parent / "asking.py"
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "norm_outlier.py"
 LIMITS = Limits(memory=2**29)
 
@@ -23,7 +24,7 @@ SandboxAt = Callable[[Tier], Sandbox]
 def sandbox_at() -> Iterator[SandboxAt]:
     """The sandbox of a tier; the test is skipped, with the reason, where this machine does not reach it."""
     opened: dict[Tier, Sandbox] = {}
-    shown = [str(path) for path in (*HOSTILE.glob("*.py"), HAND_MADE, OUTSPOKEN, EXAMPLE)]
+    shown = [str(path) for path in (*HOSTILE.glob("*.py"), HAND_MADE, OUTSPOKEN, ASKING, EXAMPLE)]
     with ExitStack() as stack:
 
         def at(tier: Tier) -> Sandbox:
