@@ -4,28 +4,34 @@ import importlib.util
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 from edits.apply import apply
 from edits.base import EditSpec
 from edits.circuits.heads import HeadAblate
 from edits.kinds import load_spec
 from edits.moments import Base
+from game.api import Samples
 from game.case import Truth
 from game.cli._entry import build_parser, command_names
 from game.loader import load_auditor
 from game.referee import play_round
+from game.rules.judgement import judged
 from game.suite import suite_of
-from models.checkpoints import checkpoint_of
+from game.toolbox import ModelToolbox
+from models.checkpoints import checkpoint_of, from_bytes
 from models.recipe import load_recipe, named_recipe
 from models.seeds import named_generator
 from models.strict_yaml import parse_document
 from models.transformer import Transformer
 from models.zoo import Trained
-from tests.game.hand_made import HEAD, MLP, case, truth
+from tests.game.hand_made import CHALLENGE, HEAD, MLP, case, repairable, truth
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -146,6 +152,37 @@ def test_the_page_shows_the_example_tool_as_it_is() -> None:
 
 def test_the_page_shows_the_example_auditor_as_it_is() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "writing-an-auditor.md", "python")
+
+
+def test_the_page_shows_the_auditor_that_judges_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "word_memory.py"
+    assert example.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "writing-an-auditor.md", "python")
+
+
+def test_the_auditor_that_judges_remembers_what_it_asked() -> None:
+    auditor: Any = load_auditor(f"{ROOT}/docs/examples/word_memory.py@WordMemory", {"prompts": "40"}).auditor
+    dealt = repairable(3)
+
+    def corpus(n: int, seed: int) -> Samples:
+        tokens = torch.randint(1, 6, (n, 3), generator=named_generator("words", seed))
+        return Samples(tokens, torch.full((n,), 3))
+
+    model = from_bytes(dealt.artefact).model()
+    box = ModelToolbox(model, league="blackbox", corpus=corpus, total=100.0)
+    assert auditor.audit(box, dealt.brief).p_edited == dealt.brief.prior
+    assert box.budget.spent == 40
+    assert set(auditor.doubt) == {1, 2, 3, 4, 5}
+    changed = judged(auditor.judge(CHALLENGE), CHALLENGE).changed
+    assert {p > rho for p, rho in zip(changed, CHALLENGE.prior, strict=True) if rho} == {True, False}
+
+
+def test_the_auditor_that_judges_makes_do_without_credits() -> None:
+    player = load_auditor(f"{ROOT}/docs/examples/word_memory.py@WordMemory", {})
+    dealt = repairable(3)
+    record = play_round(replace(dealt, brief=replace(dealt.brief, budget=0.0)), player, seed=1)
+    assert (record.status, record.error) == ("DONE", "")
+    assert record.score.behaviour is not None
+    assert abs(record.score.behaviour) < 0.5
 
 
 @pytest.mark.parametrize(
