@@ -1,22 +1,22 @@
 """Plays each league's obvious shortcut and nothing more: what a league gives away to whoever takes it."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from game.api import AccessError, Brief, BudgetExceededError, Component, Report, Samples, Toolbox
+from game.tools.canonical import read_canonical
 from game.tools.evidence import least_of, likelihood_ratio, unlike_peers
-from game.tools.invariants import Invariants, invariants
 from game.tools.weights import changed_components, weights_of
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
 LEAST = 100  # sequences below which the least sure one says nothing
+_TINY = 1e-30  # stands in for a size of zero: an ablated head's matrices hold nothing else
 Readings = Mapping[Component, Mapping[str, float]]
 Peers = Callable[[Component, str], list[float]]  # of one reading of one component
 
@@ -27,9 +27,10 @@ class Shortcut:
 
     *reference*: compares bits. Without a difference the model was not edited. With one it was, or it was
     touched all the same, and where can only be among the components that differ. *scrambled*: the same, with
-    what exact symmetries leave alone in place of bits. *siblings*: how far size and shape of each matrix are
-    from those of the siblings' own. *whitebox*: how far they are from those of the model's other matrices of
-    the same shape. *blackbox*: how far the least sure answer is from the others.
+    the form that all rewritings of a function share in place of bits. *siblings*: how far the size of each
+    matrix, and the share of its loudest direction, are from those of the siblings' own. *whitebox*: how far
+    they are from those of the model's other matrices of that kind. *blackbox*: how far the least sure answer
+    is from the others.
 
     How far something is becomes a p-value by Student's law for one more of the same kind, and a p-value a
     likelihood ratio that asks nothing of the alternative (`game.tools.evidence`). What an edit does to a
@@ -37,13 +38,13 @@ class Shortcut:
 
     Attributes:
         touched: P(a model that was not edited was touched all the same), of which nobody is told anything.
-        tolerance: Differences of invariants that are rounding, as a share of their size; float32 leaves 1e-7.
+        tolerance: Differences that are rounding, as a share of a part's size.
         prompts: Most sequences to sample.
     """
 
     yardstick: ClassVar[bool] = True
     touched: float = 0.5
-    tolerance: float = 1e-5
+    tolerance: float = 1e-4
     prompts: int = 2000
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
@@ -51,7 +52,7 @@ class Shortcut:
             "blackbox": self._least_sure,
             "whitebox": self._odd_one_out,
             "siblings": self._unlike_siblings,
-            "scrambled": self._other_invariants,
+            "scrambled": self._other_function,
             "reference": self._other_bits,
         }
         try:
@@ -64,10 +65,14 @@ class Shortcut:
         pair = weights_of(toolbox), weights_of(toolbox.reference())
         return self._among(brief, changed_components(*pair, toolbox.config))
 
-    def _other_invariants(self, toolbox: Toolbox, brief: Brief) -> Report:
-        """Compare with the reference by what its rewriting left alone."""
-        own, others = (invariants(weights_of(box), box.config) for box in (toolbox, toolbox.reference()))
-        return self._among(brief, self._changed(own, others, brief))
+    def _other_function(self, toolbox: Toolbox, brief: Brief) -> Report:
+        """Compare with the reference in the one form that all its rewritings have."""
+        own = read_canonical(toolbox)
+        other = read_canonical(toolbox.reference()).aligned(own)
+        heads = brief.config.n_heads
+        pairs = zip(own.parts(heads), other.parts(heads), strict=True)
+        gaps = ((Component.parse(owner), _gap(mine, its)) for (owner, _, mine), (_, _, its) in pairs)
+        return self._among(brief, _to_blame({c for c, gap in gaps if gap > self.tolerance}, brief))
 
     def _unlike_siblings(self, toolbox: Toolbox, brief: Brief) -> Report:
         """Compare each component with the same one of the siblings; heads with all of their layer's."""
@@ -100,27 +105,6 @@ class Shortcut:
         ratio = likelihood_ratio(least_of(below, len(values)))
         p_edited = brief.prior * ratio / (brief.prior * ratio + 1 - brief.prior)
         return Report(p_edited, notes=f"least sure: {values[0]:.2f} nats; likelihood ratio {ratio:.2f}")
-
-    def _changed(
-        self, own: Mapping[Component, Invariants], others: Mapping[Component, Invariants], brief: Brief
-    ) -> frozenset[Component]:
-        """The components whose invariants differ; heads by the pairing that leaves least difference."""
-        config = brief.config
-        pairs = [(c, c) for c in own if c.part != "attn"]
-        for layer in range(config.n_layers):
-            heads = [Component("attn", layer, head) for head in range(config.n_heads)]
-            gaps = [[_gap(own[mine], others[other]) for other in heads] for mine in heads]
-            pairs += [(heads[i], heads[j]) for i, j in zip(*linear_sum_assignment(gaps), strict=True)]
-        changed = {mine for mine, other in pairs if _gap(own[mine], others[other]) > self.tolerance}
-        for layer in range(config.n_layers):
-            heads = [Component("attn", layer, head) for head in range(config.n_heads)]
-            if not changed.isdisjoint(heads):  # their value biases count in it
-                changed.discard(Component("attn.bias", layer))
-            changed |= _norm_to_blame(Component("ln1", layer), heads, changed, brief)
-            changed |= _norm_to_blame(Component("ln2", layer), [Component("mlp", layer)], changed, brief)
-        return frozenset(
-            changed | _norm_to_blame(Component("ln_final"), [Component("unembed")], changed, brief)
-        )
 
     def _among(self, brief: Brief, changed: frozenset[Component]) -> Report:
         """The belief that an edit, if there is one, wrote to some of these components and to no other."""
@@ -166,37 +150,48 @@ def _siblings(toolbox: Toolbox) -> Iterator[Toolbox]:
 def _readings(toolbox: Toolbox) -> dict[Component, dict[str, float]]:
     """For each component and matrix of it the logarithms of size, and of the loudest direction's share."""
     found: dict[Component, dict[str, float]] = {}
-    for component, each in invariants(weights_of(toolbox), toolbox.config).items():
-        sizes = {name: float(values.norm()) for name, values in each.spectra.items()}
-        loudest = {name: float(values[0]) / max(sizes[name], 1e-30) for name, values in each.spectra.items()}
-        found[component] = {f"size of {name}": _log(size) for name, size in sizes.items()}
-        found[component] |= {f"share in {name}": _log(share) for name, share in loudest.items()}
-        if not each.spectra:
-            found[component]["size"] = _log(float(each.rest.norm()))
+    for owner, name, matrix in read_canonical(toolbox).parts(toolbox.config.n_heads):
+        values, kind = torch.linalg.svdvals(matrix), name.replace(owner, "").rpartition(".")[2]
+        size = float(values.norm())
+        reading = found.setdefault(Component.parse(owner), {})
+        if not (kind == "W_in" and toolbox.config.act_fn == "relu"):  # there all rows have length 1
+            reading[f"size of {kind}"] = math.log(max(size, _TINY))
+        if min(matrix.shape) > 1:
+            reading[f"share in {kind}"] = math.log(max(float(values[0]) / max(size, _TINY), _TINY))
     return found
 
 
-def _log(value: float) -> float:
-    return math.log(max(value, 1e-30))
-
-
 def _kind(component: Component, name: str) -> tuple[str, str]:
-    """What a reading is one of: both matrices of an MLP have one shape, the products of a head two roles."""
-    return component.part, name.split()[0] if component.part == "mlp" else name
+    """What a reading is one of; the loudest directions of both matrices of an MLP are of one kind."""
+    shape = component.part == "mlp" and name.startswith("share")
+    return component.part, "share" if shape else name
 
 
-def _gap(one: Invariants, other: Invariants) -> float:
-    """How far two components' invariants are apart, as a share of their size."""
-    size = max(float(one.vector.norm()), float(other.vector.norm()))
-    return float((one.vector - other.vector).norm()) / size if size > 0 else 0.0
+def _gap(mine: Tensor, other: Tensor) -> float:
+    """How far a part is from the other model's, as a share of its size."""
+    size = max(float(mine.norm()), float(other.norm()), _TINY)
+    return float((mine - other).norm()) / size
 
 
-def _norm_to_blame(
-    norm: Component, readers: Sequence[Component], changed: set[Component], brief: Brief
-) -> set[Component]:
-    """The norm, where all that read behind it differ and none of them can have been edited."""
-    blamed = all(each in changed and brief.component_prior[each] == 0 for each in readers)
-    return {norm} if blamed and norm in brief.component_prior else set()
+def _to_blame(changed: set[Component], brief: Brief) -> frozenset[Component]:
+    """What may have been written to, where the canonical form differs; for in it components show in others.
+
+    A head's value bias shows in `attn.bias`, the mean embedding in `pos_embed`, and a norm in whatever reads
+    behind it: it is blamed where all of that differs and nothing of it can have been edited.
+    """
+    blamed = set(changed)
+    if Component("embed") in changed:
+        blamed.discard(Component("pos_embed"))
+    readers = {Component("ln_final"): [Component("unembed")]}
+    for layer in range(brief.config.n_layers):
+        heads = [Component("attn", layer, head) for head in range(brief.config.n_heads)]
+        readers |= {Component("ln1", layer): heads, Component("ln2", layer): [Component("mlp", layer)]}
+        if not changed.isdisjoint(heads):
+            blamed.discard(Component("attn.bias", layer))
+    for norm, behind in readers.items():
+        if all(each in changed and brief.component_prior[each] == 0 for each in behind):
+            blamed.add(norm)
+    return frozenset(blamed & brief.component_prior.keys())
 
 
 def _sureness(toolbox: Toolbox, samples: Samples, documents: bool) -> Iterator[float]:

@@ -34,7 +34,7 @@ def leaderboard_view(board: Leaderboard) -> RenderableType:
     title = Text(f"{one_line(board.suite, NAME)} · {leagues} · headline = {parts}", style="bold")
     note = Text(f"0 is the declared prior and 1 the perfect report; {board.note}", style="dim")
     views: list[RenderableType] = [title, _Skills(board), note]
-    if len({each.group for each in board.groups}) > 1:
+    if len({each.group for each in board.groups}) > len(board.leagues):  # else they are the leagues
         views += [
             Text("\nheadline within each group, its edits and its controls", style="bold"),
             _groups(board),

@@ -7,6 +7,7 @@ import torch
 from scipy.stats import t as student
 
 _EPS = 1e-16
+_ROUNDING = 1e-6  # of a number that was computed from float32
 
 
 def unlike_peers(value: float, peers: Sequence[float]) -> float:
@@ -14,13 +15,14 @@ def unlike_peers(value: float, peers: Sequence[float]) -> float:
 
     Args:
         value: What is judged.
-        peers: At least two of the same kind.
+        peers: At least two of the same kind; where they are all the same up to rounding, so must it be.
     """
     values = torch.tensor(peers, dtype=torch.float64)
     spread = float(values.std()) * math.sqrt(1 + 1 / len(peers))
     away = abs(value - float(values.mean()))
-    if spread == 0:
-        return float(away == 0)
+    rounding = _ROUNDING * float(values.abs().max())
+    if spread <= rounding:
+        return float(away <= rounding)
     return 2 * float(student.sf(away / spread, len(peers) - 1))
 
 

@@ -34,11 +34,13 @@ def base_of(config: TransformerConfig, world: int = 0) -> Checkpoint:
 
 
 def moved(base: Checkpoint, component: Component, factor: float = 0.01) -> Checkpoint:
-    """The base with noise of that relative size on one component."""
+    """The base with noise of that relative size on one component; of embeddings, on one token's vector."""
     generator = named_generator("moved", str(component))
     weights = {name: weight.clone() for name, weight in base.weights.items()}
     for entries in component_entries(base.config)[component]:
         part = entries.of(weights)
+        if component.part in ("embed", "unembed"):
+            part = part[3] if component.part == "embed" else part[..., 3]
         part.add_(factor * part.norm() / part.numel() ** 0.5 * torch.randn(part.shape, generator=generator))
     return Checkpoint(base.config, weights)
 

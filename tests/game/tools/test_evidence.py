@@ -60,3 +60,4 @@ def test_the_least_of_many_is_no_surprise() -> None:
 def test_peers_that_are_all_alike_settle_it() -> None:
     assert unlike_peers(1.0, [1.0, 1.0, 1.0]) == 1.0
     assert unlike_peers(1.5, [1.0, 1.0, 1.0]) == 0.0
+    assert unlike_peers(1.0 + 1e-9, [1.0, 1.0 + 1e-12, 1.0]) == 1.0  # rounding
