@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from game import seal
+from game.database import StoreError
 from game.dealer import plan_cases
 from game.events import CasesCommitted, Event, RoundStarted
 from game.master import Master
 from game.run_folder import MASTER, read_key
 from game.sealing import commit, master_of
-from game.store import StoreError, create_run, open_run, read_run
+from game.store import create_run, open_run, read_run
 from game.tournament import Deal, RunResult, Source, auditor_seed, play_source, suite_source
 from game.verify import Wanted, verify
 from tests.game import hand_made

@@ -14,7 +14,7 @@ from game.case import Case
 from game.cli import main
 from game.dealer import Dealer
 from game.events import Event, RoundEnded
-from game.loader import LoadedAuditor, load_auditor
+from game.loader import load_auditor
 from game.master import Master
 from game.run_folder import DATABASE, SEAL
 from game.store import read_run
@@ -26,8 +26,7 @@ from models.strict_yaml import parse_document
 from models.transformer import Transformer
 from models.zoo import Trained
 from tests.game import hand_made
-from tests.game.asking import Asker
-from tests.game.outspoken import Outspoken
+from tests.game.jails import ASKING, OUTSPOKEN
 
 SUITE = """\
 version: 1
@@ -45,19 +44,25 @@ groups:
     sites: {facts-tiny: [blocks.3.attn.0, blocks.3.attn.1]}
     controls: [untouched]
 """
-MUTATIONS = 6  # of each kind; `python -m benchmarks.tampering` makes 1200 in all
+MUTATIONS = 4  # of each kind; `python -m benchmarks.tampering` makes 1200 in all
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of cases with all four parts; one auditor makes every call, one says all there is to say."""
+    """A finished run of all four parts; one auditor makes every call, one says all there is to say."""
     players = [
         *hand_made.players()[:2],
-        LoadedAuditor("asker", Asker(), False),
-        LoadedAuditor("outspoken", Outspoken(), False),
+        load_auditor(f"{ASKING}@Asker", {}),
+        load_auditor(f"{OUTSPOKEN}@Outspoken", {}),
     ]
     cases = [hand_made.repairable(number, edited=number % 2 == 0) for number in range(4)]
     return play_source(hand_made.source(cases), players, 3, tmp_path_factory.mktemp("logs")).folder
+
+
+@pytest.fixture(scope="module")
+def head(run: Path) -> str:
+    """What was published when it was finished."""
+    return verify(run, Wanted()).head
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +122,7 @@ def test_a_verified_run_is_not_touched(run: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_every_mutation_is_found(kind: str, run: Path, tmp_path: Path) -> None:
-    head = verify(run, Wanted()).head
+def test_every_mutation_is_found(kind: str, run: Path, head: str, tmp_path: Path) -> None:
     first = list(CHANGES).index(kind)
     for seed in range(first, first + MUTATIONS * len(CHANGES), len(CHANGES)):
         spoiled = copied(run, tmp_path / str(seed))
@@ -134,13 +138,13 @@ def test_every_mutation_is_found(kind: str, run: Path, tmp_path: Path) -> None:
         ("UPDATE round SET detection = 1 WHERE number = 2", "score of the stored report"),
         ("UPDATE round SET detection = 1 WHERE number = 2", "round 2 (.*): link"),
         (
-            "UPDATE round SET behaviour = 1 WHERE auditor = 'outspoken'",
+            "UPDATE round SET behaviour = 1 WHERE auditor = 'Outspoken'",
             "behaviour: score of the stored report",
         ),
-        ("UPDATE round SET repair = 1 WHERE auditor = 'outspoken'", "repair: score of the stored report"),
-        ("UPDATE round SET readouts = '{}' WHERE auditor = 'outspoken'", "readouts: of the stored report"),
+        ("UPDATE round SET repair = 1 WHERE auditor = 'Outspoken'", "repair: score of the stored report"),
+        ("UPDATE round SET readouts = '{}' WHERE auditor = 'Outspoken'", "readouts: of the stored report"),
         ("UPDATE round SET report = replace(report, '0.9', '0.8')", r"\.jsonl: report"),
-        ("UPDATE round SET spent = 0 WHERE auditor = 'asker'", r"\.jsonl: last line"),
+        ("UPDATE round SET spent = 0 WHERE auditor = 'Asker'", r"\.jsonl: last line"),
         ("UPDATE round SET auditor = 'no' WHERE auditor = 'yes'", "case and auditor"),
         ("DELETE FROM round WHERE number = 16", "run: head: digest"),
         ("UPDATE cases SET truth = replace(truth, 'true', 'false')", "case-000: commitment"),
