@@ -105,7 +105,6 @@ def _queues(
 ) -> dict[Stratum, list[Iterator[Prompt]]]:
     """For each stratum each target's prompts, those to be preferred first.
 
-    Of prompts that it is about, first those that the fewest other targets change, then those of the table.
     Near misses come from the known rows that say most of what is typical of its prompts, and unrelated ones
     from the quarter that say least; both are left alone by its own edit, and no target is about them.
     """
@@ -115,17 +114,21 @@ def _queues(
     foreign = torch.tensor([prompt not in scope for prompt in table.prompts]) & table.known
     queues: dict[Stratum, list[Iterator[Prompt]]] = {stratum: [] for stratum in STRATA}
     for target in targets:
-        own = {table.prompts[row] for row in target.changed}
-
-        def preference(prompt: Prompt, own: set[Prompt] = own) -> tuple[int, bool]:
-            return crowd[prompt] - (prompt in own), prompt not in table.row_of
-
         near, far = _by_likeness(base, table, target, foreign, generator)
-        queues["affected"].append(iter(sorted(target.affected, key=preference)))
-        queues["paraphrase"].append(iter(sorted(target.paraphrase, key=preference)))
+        queues["affected"].append(_preferred(target.affected, table, crowd))
+        queues["paraphrase"].append(_preferred(target.paraphrase, table, crowd))
         queues["near miss"].append(iter(near))
         queues["unrelated"].append(iter(far))
     return queues
+
+
+def _preferred(prompts: Sequence[Prompt], table: TableRows, crowd: Mapping[Prompt, int]) -> Iterator[Prompt]:
+    """First the prompts that the fewest targets change, then the table's; half, as a bench wants some."""
+
+    def place(prompt: Prompt) -> tuple[int, bool]:
+        return max(0, crowd[prompt] - 1), prompt not in table.row_of  # one of them is its own
+
+    return iter(sorted(prompts, key=place)[: max(1, len(prompts) // 2)])
 
 
 def _by_likeness(
