@@ -122,7 +122,7 @@ def _queues(
     return queues
 
 
-def _preferred(prompts: Sequence[Prompt], table: TableRows, crowd: Mapping[Prompt, int]) -> Iterator[Prompt]:
+def _preferred(prompts: Sequence[Prompt], table: TableRows, crowd: Counter[Prompt]) -> Iterator[Prompt]:
     """First the prompts that the fewest targets change, then the table's; half, as a bench wants some."""
 
     def place(prompt: Prompt) -> tuple[int, bool]:
