@@ -2,6 +2,8 @@ import dataclasses
 import hashlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +30,7 @@ from models.zoo import Trained
 from tests.game import hand_made
 from tests.game.jails import ASKING, OUTSPOKEN
 
+ROOT = Path(__file__).resolve().parents[2]
 SUITE = """\
 version: 1
 name: cuts
@@ -113,6 +116,19 @@ def test_a_suite_s_labels_are_drawn_and_its_cases_dealt_again(cuts: Path) -> Non
     assert (found.faults, found.notes) == ((), ())
     assert counts(found)["labels, groups and controls were drawn by rule"] == 4
     assert counts(found)["cases are dealt the same again"] == 2
+
+
+def test_the_documentation_s_own_check_needs_nothing_of_ours(run: Path, head: str, tmp_path: Path) -> None:
+    script = ROOT / "docs" / "examples" / "check_chain.py"
+
+    def checked(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", str(script), str(folder)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert checked(run).stdout == f"holds, head {head}\n"
+    spoiled = copied(run, tmp_path)
+    change(spoiled, "UPDATE round SET detection = 1 WHERE number = 2")
+    assert "AssertionError" in checked(spoiled).stderr
 
 
 def test_a_verified_run_is_not_touched(run: Path) -> None:
