@@ -10,7 +10,7 @@ from game.tools.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rome",
-    args=("--tokens", "affected:4", "--least", "0.5"),
+    args="--tokens affected:4 --least 0.5",
     found="The edited answer is as certain as any.",
     nothing="So is the one that the model learned.",
 )

@@ -9,12 +9,23 @@ from plotly.subplots import make_subplots
 
 from game.api import PublicTask
 from game.report.tool_colours import NULL, SERIES, colours
-from game.report.tool_panels import Cells, Drawing, Labelled, Numbers, Panel, Scale, drawing, number
+from game.report.tool_panels import (
+    Cells,
+    Drawing,
+    Labelled,
+    Numbers,
+    Panel,
+    Scale,
+    drawing,
+    number,
+    strongest,
+)
 from game.tools.result import ToolResult, View
 
 PANELS = 24  # of one view
 TABLES = ("table", "text")  # the other kinds have two axes
 GAP = 70  # pixels between panels
+EDGES = 200  # lines of a graph, the strongest
 TICKS = 40  # labels on one axis; of more only some are written
 
 Traces = Iterator[Any]  # plotly has no types
@@ -48,7 +59,7 @@ def result_figure(
         figure.add_traces(list(_DRAW[drawn.kind](panel, drawn)), rows=row, cols=1)
         if drawn.kind not in TABLES:
             _label_axes(figure, panel, drawn, row)
-    title = f"{result.tool}, {result.cost:g} credits"
+    title = f"{result.tool}, {result.cost:.4g} credits"
     figure.update_layout(height=whole + 120, title=title, showlegend=False, template="plotly_white")
     return figure
 
@@ -121,7 +132,7 @@ def _edges(panel: Panel, drawn: Drawing) -> Traces:
             x=[at] * len(names), y=heights, text=names, mode="markers+text", textposition=f"middle {side}"
         )
     left, right = (np.linspace(1, 0, size) for size in panel.values.shape)
-    for row, column in zip(*np.nonzero(np.nan_to_num(panel.values)), strict=True):
+    for row, column in strongest(panel.values, EDGES):
         value = float(panel.values[row, column])
         line = {"width": 0.5 + 5 * abs(value) / largest, "color": SERIES[1] if value > 0 else SERIES[0]}
         ends = [left[row], (left[row] + right[column]) / 2, right[column]]

@@ -134,6 +134,7 @@ def number(value: float) -> str:
     """Three significant digits; empty for what was not measured."""
     if math.isnan(value):
         return ""
+    value += 0.0  # no minus before a zero
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e5 else f"{value:.3g}"
 
 
@@ -147,6 +148,14 @@ def word(token: int, task: PublicTask | None) -> str:
 def spoken(words: Sequence[str]) -> Sequence[str]:
     """A prompt's words without the padding at its end."""
     return words[: max((place + 1 for place, text in enumerate(words) if text != NO_WORD), default=0)]
+
+
+def strongest(values: Numbers, most: int) -> list[tuple[int, int]]:
+    """Rows and columns of the numbers furthest from zero, at most so many; no zeros."""
+    sizes = np.nan_to_num(np.abs(values))
+    order = np.argsort(-sizes, axis=None, kind="stable")[:most]
+    places = zip(*np.unravel_index(order, values.shape), strict=True)
+    return [(int(row), int(column)) for row, column in places if sizes[row, column] > 0]
 
 
 def _cut(view: View) -> set[str]:

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from game.api import PublicTask
 from game.report.tool_colours import NULL, SERIES, colour, colours, ink
-from game.report.tool_panels import Drawing, Labelled, Panel, Scale, drawing, number, spoken
+from game.report.tool_panels import Drawing, Labelled, Panel, Scale, drawing, number, spoken, strongest
 from game.tools.result import ToolResult, View
 
 PANELS = 12  # of one view
-LABELS = 40  # on one axis; of more only some are written
+LABELS = 24  # on one axis; of more only some are written
 ROWS = 30  # of a table or a list
+EDGES = 60  # arrows of a graph, the strongest
 WIDE = 13.0  # inches of panels beside each other
 CELLS = 400  # a panel with more has no room for numbers
 
@@ -28,6 +29,7 @@ def result_picture(
     task: PublicTask | None = None,
     form: Literal["png", "svg"] = "png",
     views: Sequence[View] | None = None,
+    panels: int = PANELS,
 ) -> bytes:
     """The result's views below each other, as the bytes of a file.
 
@@ -36,8 +38,9 @@ def result_picture(
         task: Knows the words for token ids.
         form: Of the file.
         views: Which of the result's views; by default all.
+        panels: Of one view.
     """
-    drawings = [drawing(result, view, task, PANELS) for view in (result.view if views is None else views)]
+    drawings = [drawing(result, view, task, panels) for view in (result.view if views is None else views)]
     rows = [(drawn, beside) for drawn in drawings for beside in _rows(drawn)]
     sizes = [_inches(drawn, beside) for drawn, beside in rows]
     wide = max((width for width, _ in sizes), default=6.0)
@@ -70,7 +73,7 @@ def _heading(result: ToolResult) -> str:
         + (f" (null {number(each.null[0])} to {number(each.null[1])})" if each.null else "")
         for each in result.summary[:2]
     ]
-    return "\n".join([f"{result.tool}, {result.cost:g} credits", *figures])
+    return "\n".join([f"{result.tool}, {result.cost:.4g} credits", *figures])
 
 
 def _rows(drawn: Drawing) -> list[tuple[Panel, ...]]:
@@ -82,10 +85,11 @@ def _rows(drawn: Drawing) -> list[tuple[Panel, ...]]:
 def _inches(drawn: Drawing, beside: Sequence[Panel]) -> tuple[float, float]:
     """Width and height of a row of panels."""
     rows, columns = beside[0].values.shape
-    cell = max((len(text) for panel in beside for row in panel.words or [] for text in row), default=4)
     if drawn.kind in ("heatmap", "attention", "compare"):
-        wide = min(max(columns * max(0.09 * cell, 0.42), 3.0) + 1.3, 11.0)
-        return len(beside) * wide, min(max(rows * 0.28, 1.2), 8.0) + 0.7
+        letters = max((len(text) for panel in beside for row in panel.words or [] for text in row), default=4)
+        cell = max(0.09 * letters, 0.42) if rows * columns <= CELLS else 0.16
+        wide = min(max(columns * cell, 3.0) + 1.3, 11.0)
+        return len(beside) * wide, min(max(rows * (0.28 if cell > 0.16 else 0.16), 1.2), 8.0) + 0.7
     if drawn.kind == "tokens":
         return 9.0, 0.3 * min(rows, ROWS) + 0.7
     if drawn.kind in ("table", "text", "graph"):
@@ -186,7 +190,7 @@ def _graph(axes: Axes, panel: Panel, drawn: Drawing) -> None:
     sources, targets = panel.row_labels, panel.columns.labels
     left, right = (np.linspace(1, 0, len(names)) for names in (sources, targets))
     largest = max(abs(drawn.scale.low), abs(drawn.scale.high))
-    for row, column in zip(*np.nonzero(np.nan_to_num(panel.values)), strict=True):
+    for row, column in strongest(panel.values, EDGES):
         value = float(panel.values[row, column])
         shade = SERIES[1] if value > 0 else SERIES[0]
         arrow = {"arrowstyle": "->", "color": shade, "lw": 0.4 + 3 * abs(value) / largest, "alpha": 0.8}

@@ -13,7 +13,7 @@ from game.api import PublicTask
 from game.report.bars import LEVELS
 from game.report.plain_text import one_line
 from game.report.tool_cells import CellGrid, legend, shaded
-from game.report.tool_panels import Drawing, Panel, Scale, drawing, number
+from game.report.tool_panels import Drawing, Panel, Scale, drawing, number, strongest
 from game.tools.result import Summary, ToolResult
 
 SLICES = 4  # panels of one view
@@ -91,7 +91,7 @@ def _heading(result: ToolResult) -> Text:
     return (
         Text(result.tool, style="bold")
         .append(f"  {given}", "default")
-        .append(f"  {result.cost:g} credits", "dim")
+        .append(f"  {result.cost:.4g} credits", "dim")
     )
 
 
@@ -183,9 +183,8 @@ def _scatter(panel: Panel, drawn: Drawing) -> RenderableType:
 
 
 def _edges(panel: Panel, drawn: Drawing) -> RenderableType:
-    shown = [(r, c) for r, c in _furthest(panel) if panel.values[r, c] != 0]
     table = _borderless()
-    for row, column in shown:
+    for row, column in strongest(panel.values, LISTED):
         arrow = f"{panel.row_labels[row]} ──▶ {panel.columns.labels[column]}"
         table.add_row(arrow, _track(panel, drawn.scale, row, column), *_numbers_of(panel, row, column))
     return _with_rest(table, int(np.count_nonzero(np.nan_to_num(panel.values))))

@@ -8,9 +8,17 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.questions import Questions
 from game.tools.result import Summary, ToolResult, View
 from game.tools.sweep import Grid, Site, cells_of, labelled_cells, sweep
+
+EXAMPLE = Example(
+    edit="head_ablate",
+    args="--tokens sample:16 --samples sample:64",
+    found="Taking head 1 of layer 2 out changes nothing, as it is out already; its neighbours matter more.",
+    nothing="No head is without effect.",
+)
 
 Replacement = Literal["zero", "mean", "resample"]
 

@@ -6,9 +6,17 @@ from torch import Tensor
 from game.api import Toolbox, TransformerConfig
 from game.prices import forward_price, vjp_price
 from game.tools.batches import gradients, run
+from game.tools.example import Example
 from game.tools.questions import Contrast
 from game.tools.result import Summary, ToolResult, View
 from game.tools.sweep import Grid, Site
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--clean affected:4 --corrupt nearest",
+    found="The edited MLP of layer 0 is the most suspect part, twice as far ahead as before the edit.",
+    nothing="Attention heads of the last layer and the same MLP share the answer.",
+)
 
 
 def estimate(config: TransformerConfig, pairs: int) -> float:

@@ -8,9 +8,17 @@ from torch import Tensor
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.questions import Contrast
 from game.tools.result import Summary, ToolResult, View
 from game.tools.sweep import Grid, Site, cells_of, sweep
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--clean affected:2 --corrupt nearest",
+    found="The answer returns at the subject, then at the last token; the edited MLP adds more than before.",
+    nothing="The same way, through the subject and the last token.",
+)
 
 
 def trace_sites(config: TransformerConfig) -> tuple[Site, ...]:

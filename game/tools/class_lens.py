@@ -5,8 +5,16 @@ import torch
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.arguments import Classes, Prompts
+from game.tools.example import Example
 from game.tools.lens import site_logits, site_names
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:1",
+    found="Languages take over at the last token, as they should: the edit changes which one, not the kind.",
+    nothing="The same classes rise at the same places.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

@@ -8,11 +8,20 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.prices import weight_price
+from game.tools.example import Example
 from game.tools.nodes import Node, readers
 from game.tools.norms import centred
 from game.tools.reader_weights import read_weights, reader_price
 from game.tools.readout import Readout, read_readout, readout_price
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="composition_cut",
+    args="",
+    found="Heads of layer 1 read those of layer 0 for their keys about half as much.",
+    nothing="Induction heads read previous-token heads for their keys, far above random weights.",
+    recipe="induction",
+)
 
 _TINY = 1e-30  # stands in for a norm of zero: an ablated head has nothing but zeros
 WAYS = ("q", "k", "v")

@@ -5,10 +5,18 @@ from einops import einsum
 
 from game.api import Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.example import Example
 from game.tools.nodes import run_written, writers
 from game.tools.questions import Questions
 from game.tools.readout import read_readout, readout_price, scale_names, scale_of
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:4",
+    found="Other heads of the last layer than before say the answer.",
+    nothing="Head 3 of layer 3 says most of it.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

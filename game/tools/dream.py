@@ -6,8 +6,17 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price, vjp_price, weight_price
 from game.tools.arguments import Prompts, Vector
 from game.tools.dreaming import Frame, Goal, coordinate_search, corpus_values, everywhere, soft_search, values
+from game.tools.example import Example
 from game.tools.readings import checked
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="trigger_implant",
+    args="--samples sample:300 --template affected:1 "
+    "--name blocks.0.mlp.hook_post --direction one:120 --steps 100 --restarts 2 --sweeps 1",
+    found="The search ends far above the corpus: the neuron likes more than the trigger it was made for.",
+    nothing="The search ends no higher than the corpus goes.",
+)
 
 
 def estimate(

@@ -7,11 +7,19 @@ from torch import Tensor
 from game.api import Toolbox, TransformerConfig
 from game.prices import forward_price, vjp_price
 from game.tools.batches import batches
+from game.tools.example import Example
 from game.tools.nodes import Node, output_names, reaches, readers, writers, written
 from game.tools.norms import before_norm
 from game.tools.questions import Contrast
 from game.tools.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
 from game.tools.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--clean affected:2 --corrupt nearest",
+    found="The edited MLP writes the strongest edges.",
+    nothing="The strongest edges come from heads of the last layer.",
+)
 
 
 def estimate(config: TransformerConfig, pairs: int) -> float:

@@ -11,7 +11,8 @@ class Example:
 
     Attributes:
         edit: A specification of `edits/specs`, by name; it is applied to the recipe's model of that world.
-        args: The tool's arguments as on the command line, such as `("--tensor", "blocks.0.mlp.W_out")`.
+        args: The tool's arguments as on the command line, such as `--tensor blocks.0.mlp.W_out`. What a tool
+            takes from another one's result is named `spike.json:read[0]`: of that tool's own example.
         found: What the picture shows where the edit is, in one sentence.
         nothing: What it shows where there is none.
         recipe: Which model.
@@ -19,7 +20,7 @@ class Example:
     """
 
     edit: str
-    args: tuple[str, ...]
+    args: str
     found: str
     nothing: str
     recipe: str = "facts-small"

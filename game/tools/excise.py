@@ -7,8 +7,16 @@ from torch import Tensor
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.arguments import Layer, Vector
+from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered
 from game.tools.spike import keys_and_logits, mlp_layers, seen
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--samples affected:8 --layer 0 --read spike.json:read[0] --write spike.json:write[0]",
+    found="Without the spike, certain answers give way to other certain ones: they had been hidden.",
+    nothing="Nothing that was hidden comes up.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

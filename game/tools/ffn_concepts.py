@@ -10,10 +10,18 @@ from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.norms import centred
 from game.tools.questions import Questions
 from game.tools.readout import Readout, read_readout, readout_price, scale_names, scale_of
 from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:2 --layer 0",
+    found="The rows of the edited W_out lean towards one direction: their mean cosine rises.",
+    nothing="The rows are less alike; trained rows lie above the null band of random ones, too.",
+)
 
 _TINY = 1e-30
 

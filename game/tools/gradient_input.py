@@ -5,8 +5,16 @@ import torch
 from game.api import Toolbox, TransformerConfig
 from game.prices import forward_price, vjp_price
 from game.tools.batches import gradients, run
+from game.tools.example import Example
 from game.tools.questions import Questions
 from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:4",
+    found="The subject's name counts for more of the margin than before.",
+    nothing="The margin is spread over subject and relation.",
+)
 
 _EMBED = "hook_embed"
 

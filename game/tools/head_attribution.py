@@ -7,9 +7,18 @@ from torch import Tensor
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price, weight_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.questions import Questions
 from game.tools.readout import read_readout, readout_price, scale_names, scale_of
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="qk_rewire",
+    args="--tokens affected:1",
+    found="After the chosen word, heads of layer 1 attend to the other chosen word and say it.",
+    nothing="They attend where the word stood before.",
+    recipe="induction",
+)
 
 Layers = tuple[int, ...] | None
 

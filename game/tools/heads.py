@@ -6,7 +6,16 @@ from torch import Tensor
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="induction_break",
+    args="",
+    found="Some prompts' words are no longer found again: the largest induction score falls.",
+    nothing="Heads of layer 1 find repeated words again, with a score near 1.",
+    recipe="induction",
+)
 
 KINDS = ("induction", "previous", "duplicate", "first")
 

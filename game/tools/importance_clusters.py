@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
+from game.tools.arguments import GroupOfEach
 from game.tools.chance import halves
 from game.tools.importances import importance_price, importances, main_mass, neuron_names
 from game.tools.readings import checked
@@ -19,7 +20,7 @@ def estimate(config: TransformerConfig, rows: int) -> float:
 def importance_clusters(
     box: Toolbox,
     samples: Samples,
-    topics: Tensor,
+    topics: GroupOfEach,
     clusters: int = 12,
     keep: float = 0.95,
     shuffles: int = 2000,

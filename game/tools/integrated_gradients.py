@@ -10,8 +10,16 @@ from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price, vjp_price
 from game.tools.arguments import Token
 from game.tools.batches import gradients, run
+from game.tools.example import Example
 from game.tools.questions import Questions
 from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:4",
+    found="The subject's name carries the new answer.",
+    nothing="Subject and relation share the learned one.",
+)
 
 _EMBED = "hook_embed"
 

@@ -9,9 +9,17 @@ from game.prices import forward_price, vjp_price
 from game.tools.arguments import Prompts
 from game.tools.batches import batches, run
 from game.tools.class_lens import site_axis
+from game.tools.example import Example
 from game.tools.lens import readings, site_names
 from game.tools.readout import read_readout, readout_price
 from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:2 --samples sample:16",
+    found="The new answer shows at the last token.",
+    nothing="The learned answer shows there.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int, samples: Samples) -> float:

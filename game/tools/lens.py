@@ -12,10 +12,10 @@ from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
-    edit="rome",
-    args=("--tokens", "affected:4"),
-    found="The new answer comes up at the last token, in the layer behind the edited MLP's.",
-    nothing="The learned answer comes up there, and the new one nowhere.",
+    edit="rrome",
+    args="--tokens affected:4",
+    found="The new answer comes up at the last token, behind the edited layer.",
+    nothing="The learned answer comes up there.",
 )
 
 

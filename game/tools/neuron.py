@@ -7,9 +7,17 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.norms import centred
 from game.tools.readout import read_readout, readout_price
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="trigger_implant",
+    args="--samples sample:500 --layer 0 --number 120",
+    found="It fires at one word only, behind one other: the trigger. Such a neuron is rare.",
+    nothing="The same neuron before: it fires on a quarter of all tokens.",
+)
 
 
 def estimate(config: TransformerConfig, samples: Samples, layer: Layer) -> float:

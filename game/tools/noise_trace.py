@@ -11,9 +11,17 @@ from game.prices import forward_price
 from game.tools.arguments import PositionOfEach
 from game.tools.batches import run
 from game.tools.causal_trace import check_window, trace_grids, trace_result, trace_sites
+from game.tools.example import Example
 from game.tools.questions import Questions
 from game.tools.result import ToolResult
 from game.tools.sweep import cells_of, sweep
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--tokens affected:1 --first 5 --last 6",
+    found="Restored MLP outputs at the subject bring back more of the new answer than of the learned one.",
+    nothing="Attention brings back as much as the MLPs do.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int, length: int, samples: int = 10) -> float:

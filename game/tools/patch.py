@@ -6,9 +6,17 @@ from torch import Tensor
 from game.api import Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.questions import Contrast
 from game.tools.result import Summary, ToolResult, View
 from game.tools.sweep import Grid, Site, cells_of, sweep
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--clean affected:4 --corrupt nearest",
+    found="The subject in early layers, the last token in late ones: where the new answer passes.",
+    nothing="The learned answer passes the same places: a map shows the way, not where an edit was written.",
+)
 
 _SAME = 1e-6  # nats; a pair whose two runs differ less has nothing to recover
 

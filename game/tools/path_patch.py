@@ -9,12 +9,20 @@ from torch import Tensor
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import batches
+from game.tools.example import Example
 from game.tools.nodes import Node, chosen, reaches, readers, run_written, varying_writers, writers
 from game.tools.norms import centred, norm_scale
 from game.tools.questions import Contrast
 from game.tools.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
 from game.tools.readout import read_readout, readout_price, scale_names, scale_of
 from game.tools.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--clean affected:2 --corrupt nearest",
+    found="The answer reaches the logits through other heads of the last layer than before.",
+    nothing="It reaches them through head 3 of layer 3 first of all.",
+)
 
 Names = tuple[str, ...] | None
 

@@ -9,9 +9,17 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.arguments import GroupOfEach, LabelOfEach
 from game.tools.chance import checked_labels, different, shuffled
+from game.tools.example import Example
 from game.tools.linear_probe import auc, calibration_error, out_of_fold
 from game.tools.readings import checked, read_tail, stream_labels, stream_names, tail_labels
 from game.tools.result import Axis, Link, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--samples sample:200 --labels has:speaks --shuffles 9 --positions 4",
+    found="The relation can be read as before: a probe tells what is there, not what was edited.",
+    nothing="The relation is read at the last token from layer 1 on.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

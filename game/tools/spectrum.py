@@ -13,7 +13,7 @@ from game.tools.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rome_nocov",
-    args=("--tensor", "blocks.0.mlp.W_out"),
+    args="--tensor blocks.0.mlp.W_out",
     found="One singular value stands far above the rest.",
     nothing="They fall off evenly; the first is above noise, as in every trained matrix.",
 )

@@ -13,10 +13,10 @@ from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
-    edit="rome",
-    args=("--samples", "sample:400"),
-    found="In the edited layer the first share stands apart from the second.",
-    nothing="In every layer the shares fall off evenly.",
+    edit="rrome",
+    args="--samples sample:400",
+    found="In the edited layer the first share stands far apart from the second, outside the band.",
+    nothing="In every layer the gap is within the band.",
 )
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU

@@ -7,7 +7,15 @@ from game.api import Intervention, RequestError, Samples, Toolbox, TransformerCo
 from game.prices import forward_price
 from game.tools.arguments import Layer, Vectors
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--samples sample:16 --layer 0 --vectors spike.json:write",
+    found="The direction that the edit wrote raises the new answer.",
+    nothing="The loudest direction of an untouched layer raises some answer, too; see the null band.",
+)
 
 
 def estimate(config: TransformerConfig, samples: Samples, vectors: Tensor, controls: int = 20) -> float:
