@@ -1,10 +1,11 @@
-"""What does a jail cost, and does it hold?
+"""What does a jail cost, does it hold, and can a run be trusted?
 
 A round of the documentation's own auditor on an untrained `facts-small`, in process and in the strongest jail
-that this machine reaches; a call of 64 prompts, timed from inside; and every hostile auditor of the tests, at
-`landlock` or better. Seconds mean a quiet machine.
+that this machine reaches; a call of 64 prompts, timed from inside; every shipped auditor on a few cases of
+`starter`, both ways; every hostile auditor of the tests, at `landlock` or better; inputs thrown at each door;
+mutations of a finished run; what knowing only the label earns on behaviour. Seconds mean a quiet machine.
 
-    python -m benchmarks.referee [--json] [--rounds N]
+    python -m benchmarks.referee [--json] [--rounds N] [--cases N] [--inputs N] [--mutations N]
 """
 
 import argparse
@@ -17,16 +18,20 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from benchmarks.figures import Figure, Missing, print_json, show, spread_of
+from benchmarks import fuzz, tampering
+from benchmarks.figures import Figure, Missing, mean_of, print_json, show, spread_of
 from game.api import Brief, component_entries
 from game.case import Case, Truth
-from game.dealer import public_part
-from game.loader import LoadedAuditor, load_auditor
+from game.challenge import label_only_skill
+from game.dealer import Dealer, plan_cases, public_part
+from game.loader import AUDITOR, LoadedAuditor, load_auditor
+from game.master import Master
 from game.referee import play_round
 from game.sandbox.check import not_above, reach
 from game.sandbox.isolated import load_isolated
 from game.sandbox.tiers import IsolationError
 from game.sandbox.warden import Sandbox
+from game.suite import Suite, load_suite
 from models.checkpoints import checkpoint_of, to_bytes
 from models.recipe import named_recipe
 from models.seeds import named_generator
@@ -37,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTLIER = f"{ROOT / 'docs' / 'examples' / 'norm_outlier.py'}@NormOutlier"
 STOPWATCH = f"{ROOT / 'benchmarks' / 'stopwatch.py'}@Stopwatch"
 HOSTILE = ROOT / "tests" / "game" / "test_hostile.py"
-KEYS = ("isolation_ms_per_round", "call_overhead_ms")
+KEYS = ("isolation_ms_per_round", "isolation_ratio_starter", "call_overhead_ms")
 
 
 def main() -> None:
@@ -47,17 +52,20 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--rounds", type=int, default=30, help="rounds to time (default 30)")
+    parser.add_argument("--cases", type=int, default=4, help="cases of `starter` to play (default 4)")
+    parser.add_argument("--inputs", type=int, default=fuzz.INPUTS, help="to throw (default 100000)")
+    parser.add_argument("--mutations", type=int, default=1200, help="of a finished run (default 1200)")
     args = parser.parse_args()
-    rows, note = costs(args.rounds)
-    rows |= contained()
+    rows, note = costs(args.rounds, args.cases)
+    rows |= contained() | thrown(args.inputs) | tampered(args.mutations) | label_only(args.cases)
     if args.json:
         print_json(rows)
     else:
         show("referee", rows, note)
 
 
-def costs(rounds: int) -> tuple[dict[str, Figure | Missing], str]:
-    """What a jail adds to a round and to a call, and which jail it was."""
+def costs(rounds: int, cases: int) -> tuple[dict[str, Figure | Missing], str]:
+    """What a jail adds to a round and to a call, by how much it slows a tournament, and which jail it was."""
     shown = [reference.rpartition("@")[0] for reference in (OUTLIER, STOPWATCH)]
     try:
         sandbox = reach(not_above("bubblewrap"), shown)
@@ -66,8 +74,40 @@ def costs(rounds: int) -> tuple[dict[str, Figure | Missing], str]:
     with sandbox, one_thread():
         return {
             "isolation_ms_per_round": added(sandbox, OUTLIER, rounds),
+            "isolation_ratio_starter": ratio(sandbox, cases),
             "call_overhead_ms": added_to_a_call(sandbox),
-        }, f"jail: {sandbox.tier}"
+        }, f"jail: {sandbox.tier}; ratio of every shipped auditor on {cases} cases of starter's facts-small"
+
+
+def ratio(sandbox: Sandbox, cases: int) -> Figure:
+    """Wall seconds of every shipped auditor's round in a jail over those in process; the range is by case."""
+    names, pairs = AUDITOR.shipped, []
+    near = [load_auditor(name, {}) for name in names]
+    far = [load_isolated(name, {}, sandbox) for name in names]
+    for case in dealt(of_one_recipe(load_suite("starter")), cases):
+        for player in near:
+            play_round(case, player, 0)  # warm
+        pairs.append([sum(seconds(case, player, 1)[0] for player in players) for players in (far, near)])
+    whole = sum(pair[0] for pair in pairs) / sum(pair[1] for pair in pairs)
+    by_case = [jailed / free for jailed, free in pairs]
+    return Figure(whole, "times", min(by_case), max(by_case))
+
+
+def of_one_recipe(suite: Suite) -> Suite:
+    """The suite without the models of every recipe but the first: fewer to train."""
+    bases = suite.bases[0]
+    groups = [
+        group.model_copy(update={"sites": {bases.recipe: group.sites[bases.recipe]}})
+        for group in suite.groups
+    ]
+    return suite.model_copy(update={"bases": (bases,), "groups": tuple(groups)})
+
+
+def dealt(suite: Suite, cases: int) -> list[Case]:
+    """The first cases of a suite."""
+    master = Master.of_seed(0)
+    dealer = Dealer(suite, master)
+    return [dealer.deal(plan) for plan in plan_cases(suite, master)[:cases]]
 
 
 def added(sandbox: Sandbox, reference: str, rounds: int) -> Figure:
@@ -149,9 +189,30 @@ def outcome(case: ET.Element) -> str:
     return "failed" if case.find("failure") is not None or case.find("error") is not None else "passed"
 
 
-def count(number: int) -> Figure:
-    """A number of auditors."""
-    return Figure(number, "auditors", number, number)
+def thrown(inputs: int) -> dict[str, Figure | Missing]:
+    """How many inputs every door stood."""
+    tallies = fuzz.thrown(inputs)
+    faults = [f"{tally.name}: {tally.fault[:200]}" for tally in tallies if tally.fault]
+    stood = count(sum(tally.inputs for tally in tallies), "inputs")
+    return {"fuzz_inputs": Missing("; ".join(faults)) if faults else stood}
+
+
+def tampered(mutations: int) -> dict[str, Figure | Missing]:
+    """How many changes of a finished run are found."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows, _ = tampering.caught(tampering.played(Path(folder)), range(mutations))
+    return {key: rows[key] for key in ("tamper_caught", "tamper_total")}
+
+
+def label_only(cases: int) -> dict[str, Figure | Missing]:
+    """What who knows the label and nothing else earns on behaviour."""
+    skills = [label_only_skill([case]) for case in dealt(load_suite("complete"), cases)]
+    return {"label_only_behaviour": mean_of(skills, "skill")}
+
+
+def count(number: int, unit: str = "auditors") -> Figure:
+    """A number of things."""
+    return Figure(number, unit, number, number)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import get_args
 
 import torch
 from pydantic import TypeAdapter
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
-from game.api import Toolbox
+from game.api import Stratum, Toolbox
 from game.brief_text import brief_to_json
 from game.case import Case
 from game.referee import open_toolbox
@@ -43,7 +44,8 @@ class Exhibit:
         commitment: What is published of the case before the first round.
         brief: The brief as JSON text.
         start_size: Bytes of the frame that starts a round in a jail.
-        challenge: How many prompts of each set and stratum `judge` is asked about, in order.
+        challenge: Of what `judge` is asked: prompts, sets, prompts of each stratum, tokens, declared change;
+            empty without a challenge.
         opened_s: Seconds until the toolbox is open.
         answered_s: Seconds of the first forward pass.
         distance: Frobenius norm of the difference to the base, in the delivered coordinates, over the base's.
@@ -60,7 +62,7 @@ class Exhibit:
     commitment: bytes
     brief: str
     start_size: int
-    challenge: str
+    challenge: tuple[float, ...]
     opened_s: float
     answered_s: float
     distance: float
@@ -135,11 +137,12 @@ def _start_size(case: Case) -> int:
     return sum(map(len, encode(start_frame("prior", {}, case.brief, case.brief.budget, max_rows=1024))))
 
 
-def _outline(case: Case) -> str:
-    if case.challenge is None:
-        return ""
-    asked = case.challenge
-    return json.dumps([[*asked.tokens.shape], asked.target_set, asked.stratum, asked.answers])
+def _outline(case: Case) -> tuple[float, ...]:
+    if (asked := case.challenge) is None:
+        return ()
+    of_strata = [asked.stratum.count(stratum) for stratum in get_args(Stratum)]
+    sums = (float(asked.lengths.sum()), sum(asked.prior))
+    return (*asked.tokens.shape, len(set(asked.target_set)), *of_strata, *sums)
 
 
 def _distance(case: Case, base: Checkpoint) -> float:

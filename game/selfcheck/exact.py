@@ -35,7 +35,6 @@ SAMENESSES = (
     ),
     Sameness("brief", "the brief, as text", lambda seen: seen.brief),
     Sameness("start of a round", "bytes of the first frame into a jail", lambda seen: seen.start_size),
-    Sameness("challenge", "prompts in each set and stratum", lambda seen: seen.challenge),
 )
 
 

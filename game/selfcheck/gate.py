@@ -16,7 +16,7 @@ from game.referee import base_parts
 from game.selfcheck.chance import POWER, cases_needed, holm, power
 from game.selfcheck.evidence import Evidence, Exhibit, examined, resized
 from game.selfcheck.exact import SAMENESSES, difference
-from game.selfcheck.probes import PROBES, from_untouched, judged
+from game.selfcheck.probes import PROBES, fitting, from_untouched, judged
 from game.selfcheck.verdicts import LeakError, Row, SelfCheck
 from game.suite import Suite
 from models.checkpoints import write_atomically
@@ -62,7 +62,7 @@ def selfcheck(
             recipe, _, seed = base_parts(case.base)
             base = dealer.base(recipe, seed).checkpoint
             exhibits.append(examined(case, base, master.nonce("commit", case.id)))
-    return verdict(Evidence(many, tuple(exhibits)))
+        return verdict(Evidence(many, tuple(exhibits)))
 
 
 def verdict(evidence: Evidence) -> SelfCheck:
@@ -73,7 +73,7 @@ def verdict(evidence: Evidence) -> SelfCheck:
         suite=evidence.suite.name,
         cases=len(evidence.exhibits),
         edited=edited,
-        power=power(edited, others, len(PROBES)),
+        power=power(edited, others, len(fitting(evidence))),
         rows=(*_exact(evidence), *_by_chance(evidence)),
     )
 
@@ -144,7 +144,8 @@ def _exact(evidence: Evidence) -> Iterable[Row]:
 
 
 def _by_chance(evidence: Evidence) -> list[Row]:
-    found = [judged(probe, evidence) for probe in PROBES]
+    probes = fitting(evidence)
+    found = [judged(probe, evidence) for probe in probes]
     fails = holm([each.p for each, _, _ in found])
     beside = from_untouched(evidence)
     told = {"norm": f"against untouched models {beside.auroc:.2f}: told, not judged"}
@@ -157,7 +158,7 @@ def _by_chance(evidence: Evidence) -> list[Row]:
             told.get(probe.name, ""),
             each.auroc,
             each.p,
-            power(ones, zeros, len(PROBES)),
+            power(ones, zeros, len(probes)),
         )
-        for probe, (each, ones, zeros), leaks in zip(PROBES, found, fails, strict=True)
+        for probe, (each, ones, zeros), leaks in zip(probes, found, fails, strict=True)
     ]

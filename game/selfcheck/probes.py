@@ -94,6 +94,11 @@ def replay(evidence: Evidence) -> Reading:
     return _of_all(evidence, np.array([*rows, [row[place] for place, row in enumerate(own)]]))
 
 
+def challenges(evidence: Evidence) -> Reading:
+    """What can be counted of a challenge without reading it."""
+    return _of_all(evidence, np.array([seen.challenge for seen in evidence.exhibits]).T)
+
+
 def distance(evidence: Evidence) -> Reading:
     """The distance to the base, of edits against the shams that are to match them."""
     return _against(evidence, SHAM)
@@ -113,8 +118,15 @@ PROBES = (
     Probe("time to open", "seconds until the toolbox is open", opening),
     Probe("time of an answer", "seconds of the first forward pass", answering),
     Probe("seed replay", "labels of open runs of 100 seeds and of numbers in the brief", replay),
+    Probe("challenge", "how many prompts, sets and tokens `judge` is asked about", challenges),
     Probe("norm", "relative distance to the base, against matched shams", distance),
 )
+
+
+def fitting(evidence: Evidence) -> tuple[Probe, ...]:
+    """The probes that have something to look at."""
+    asked = all(seen.challenge for seen in evidence.exhibits)
+    return tuple(probe for probe in PROBES if asked or probe.read is not challenges)
 
 
 def _labels(evidence: Evidence, seed: int) -> list[float]:

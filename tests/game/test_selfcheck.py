@@ -23,7 +23,7 @@ from game.master import Master
 from game.referee import open_toolbox
 from game.selfcheck import gate
 from game.selfcheck.chance import cases_needed, holm, power, separation
-from game.selfcheck.evidence import Door, Evidence, Exhibit, examined, resized
+from game.selfcheck.evidence import Door, Evidence, Exhibit, _outline, examined, resized
 from game.selfcheck.gate import master_of, remember, remembered, verdict
 from game.selfcheck.probes import PROBES
 from game.selfcheck.verdicts import Row, SelfCheck
@@ -32,7 +32,7 @@ from models.checkpoints import Checkpoint, checkpoint_of, to_bytes
 from models.seeds import named_generator
 from models.transformer import Transformer
 from models.zoo import Trained
-from tests.game.hand_made import CONFIG, MLP, brief, truth
+from tests.game.hand_made import CHALLENGE, CONFIG, MLP, brief, truth
 from tests.tiny_suite import TINY_SUITE, tiny_suite
 
 W_OUT = "blocks.0.mlp.W_out"
@@ -91,9 +91,11 @@ def test_clean_cases_pass_and_every_look_is_told() -> None:
     found = judged([exhibit for _, _, exhibit in clean()])
     assert set(found.leaks) <= TIMED, "and those by accident of a busy machine only"
     assert [row.probe for row in found.rows if row.test == "exact"] == [
-        "file header", "file size", "companions", "brief", "start of a round", "challenge",
+        "file header", "file size", "companions", "brief", "start of a round",
     ]  # fmt: skip
-    assert [row.probe for row in found.rows if row.test == "chance"] == [probe.name for probe in PROBES]
+    assert [row.probe for row in found.rows if row.test == "chance"] == [
+        probe.name for probe in PROBES if probe.name != "challenge"
+    ]
     assert (found.cases, found.suite) == (80, "tiny")
     assert 25 <= found.edited <= 55
     told = next(row.detail for row in found.rows if row.probe == "norm")
@@ -276,7 +278,7 @@ def test_the_command_deals_looks_and_prints(
     words = ["selfcheck", str(file), "--cases", "8", "--seed", "5"]
     assert main([*words, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["kind"] for row in rows] == ["probe"] * 13 + ["selfcheck"]
+    assert [row["kind"] for row in rows] == ["probe"] * 12 + ["selfcheck"]
     assert (rows[-1]["cases"], rows[-1]["leaks"]) == (8, [])
     assert rows[-1]["power"] < 0.1
     assert main([*words, "--display", "plain"]) == 0
@@ -296,3 +298,15 @@ def test_the_command_ends_with_3_and_names_what_leaks(
     out = capsys.readouterr().out
     assert "leaks by" in out
     assert "seed replay" in out
+
+
+def test_challenges_of_another_size_are_found() -> None:
+    longer = replace(CHALLENGE, prior=(*CHALLENGE.prior[:3], 0.1))
+    asked = [(replace(case, challenge=CHALLENGE), base, exhibit) for case, base, exhibit in clean()]
+    same = [replace(exhibit, challenge=_outline(case)) for case, _, exhibit in asked]
+    found = judged(same)
+    assert set(found.leaks) <= TIMED
+    assert [row.auroc for row in found.rows if row.probe == "challenge"] == [0.5]
+    told = _outline(replace(asked[0][0], challenge=longer))
+    found = judged([replace(each, challenge=told) if each.edited else each for each in same])
+    assert set(found.leaks) - TIMED == {"challenge"}
