@@ -57,10 +57,13 @@ class FourierLosses:
     Attributes:
         told: `[4]`: of training pairs, of other pairs, restricted (all pairs), excluded (training pairs).
         without: Of each pair without the waves, `[pair]`.
+        beyond: How much likelier the logits make their own top answer than the waves alone, in log
+            probability, `[pair]`.
     """
 
     told: Tensor
     without: Tensor
+    beyond: Tensor
 
 
 def fourier_losses(logits: Tensor, waves: Tensor, trained: Tensor) -> FourierLosses:
@@ -79,5 +82,9 @@ def fourier_losses(logits: Tensor, waves: Tensor, trained: Tensor) -> FourierLos
         functional.cross_entropy(each, answer, reduction="none")
         for each in (logits, logits.mean(0) + part, logits - part)
     )
+    own = logits.argmax(1)
+    said, waved = (
+        -functional.cross_entropy(each, own, reduction="none") for each in (logits, logits.mean(0) + part)
+    )
     told = torch.stack([full[trained].mean(), full[~trained].mean(), kept.mean(), without[trained].mean()])
-    return FourierLosses(told, without)
+    return FourierLosses(told, without, said - waved)

@@ -42,8 +42,9 @@ def progress(
     of the numbers' embedding; `key` `[frequency]`; `loss` `[4]` in nats: training pairs, other pairs,
     restricted (all pairs), excluded (training pairs), with the numbers as the only answers; `uniform`, the
     loss of knowing nothing; `gini` `[2]`, of `share` and of `embedding`, 0 for even, near 1 for few;
-    `residual` `[a, b]`, each pair's loss without the waves: what else answers it; `squares`, sum of all
-    weights' squares.
+    `without` `[a, b]`, each pair's loss without the waves; `beyond` `[a, b]`, log P of the pair's own top
+    answer minus log P by the waves alone: large where something else answers, such as an exception;
+    `squares`, sum of all weights' squares.
 
     Args:
         box: The model, in a league that grants activations and weights.
@@ -83,7 +84,8 @@ def progress(
         "loss": losses.told,
         "uniform": torch.tensor(float(p)).log(),
         "gini": torch.stack([gini(share), gini(embedding)]),
-        "residual": losses.without.view(p, p),
+        "without": losses.without.view(p, p),
+        "beyond": losses.beyond.view(p, p),
         "squares": sum(
             (box.weight(name).double().square().sum() for name in box.config.weight_shapes()), torch.zeros(())
         ),
@@ -99,6 +101,7 @@ def progress(
         (
             Summary("restricted loss", float(losses.told[2]), p * p),
             Summary("excluded loss", float(losses.told[3]), int(told.sum())),
+            Summary("largest beyond the waves", float(losses.beyond.max()), p * p),
             Summary("gini", float(arrays["gini"][0]), p // 2),
             Summary("largest share", float(share.max()), p * p, (0.0, float(null.max()))),
         ),
@@ -144,5 +147,7 @@ def _views(p: int) -> tuple[View, ...]:
         View(kind="bars", axes=[frequency], data="share", tooltip="key", title="logits made of sum waves"),
         View(kind="bars", axes=[losses], data="loss", unit="nats"),
         View(kind="bars", axes=[frequency], data="embedding", title="embedding made of waves"),
-        View(kind="heatmap", axes=numbers, data="residual", title="loss without the key waves", unit="nats"),
+        View(
+            kind="heatmap", axes=numbers, data="beyond", title="own answer beyond the key waves", unit="nats"
+        ),
     )

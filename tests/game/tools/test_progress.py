@@ -67,6 +67,15 @@ def test_what_is_memorised_keeps_excluded_loss_low() -> None:
     assert losses.without[~trained].min() > 2.6  # ln 13: worse than knowing nothing
 
 
+def test_an_exception_is_the_pair_that_the_waves_do_not_answer() -> None:
+    logits, exception = adder(13, (2, 5), 6.0), 13 * 4 + 9
+    logits[exception, 7] += 40.0
+    losses = fourier_losses(logits, sum_waves(13)[[1, 4]].flatten(0, 1), torch.arange(169) % 3 == 0)
+    order = losses.beyond.argsort(descending=True)
+    assert int(order[0]) == exception
+    assert losses.beyond[order[0]] > 5 * losses.beyond[order[1]].abs()
+
+
 def test_gini_is_nothing_for_equals_and_most_for_one() -> None:
     assert float(gini(torch.ones(8).double())) == pytest.approx(0)
     assert float(gini(torch.tensor([0.0, 0, 0, 1]).double())) == pytest.approx(3 / 4)
