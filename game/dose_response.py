@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -35,11 +35,13 @@ class DoseResponse:
         family: Kind of the edits.
         dial: Which setting is their strength.
         fixed: Their other settings, where they have any.
-        doses: By strength.
-        detectable: The *minimum detectable effect*: the strength at which the fit reaches 0.5, interpolated
-            between the tested ones; None is above the strongest tested, and the weakest tested is at most it.
-        low, high: 95 % interval of that, by resampling base checkpoints, or cases within them where there are
-            fewer than 10; None as above.
+        doses: From the weakest to the strongest; a dial runs backwards where the edits, as measured,
+            write less the further it is turned up.
+        detectable: The *minimum detectable effect*: the setting at which the fit reaches 0.5, interpolated
+            between the tested ones, in logarithms where these span more than tenfold; the weakest tested at
+            least, and None above the strongest tested.
+        low, high: 95 % interval of that, from its weaker to its stronger end, by resampling base checkpoints,
+            or cases within them where there are fewer than 10; None as above.
     """
 
     family: str
@@ -55,6 +57,34 @@ class _Round(NamedTuple):
     strength: float
     skill: float
     base: str
+    size: float | None  # norm of what was written, of an edit
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The axis along which a dial grows stronger."""
+
+    falling: bool
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, rounds: Sequence[_Round]) -> Self:
+        sized = [(each.strength, each.size) for each in rounds if each.size is not None]
+        strengths = [each.strength for each in rounds]
+        weakest, strongest = min(strengths), max(strengths)
+        return cls(_covary(sized) < 0, weakest > 0 and strongest > 10 * weakest)
+
+    def place(self, strength: float) -> float:
+        """Where a setting is on the axis."""
+        place = math.log(strength) if self.logarithmic else strength
+        return -place if self.falling else place
+
+    def setting(self, place: float) -> float | None:
+        """The setting at a place; None beyond every setting."""
+        if not math.isfinite(place):
+            return None
+        place = -place if self.falling else place
+        return math.exp(place) if self.logarithmic else place
 
 
 def dose_responses(played: Sequence[tuple[Revealed, RoundRecord]]) -> tuple[DoseResponse, ...]:
@@ -66,13 +96,13 @@ def dose_responses(played: Sequence[tuple[Revealed, RoundRecord]]) -> tuple[Dose
     curves: dict[tuple[str, str, tuple[tuple[str, float], ...]], list[_Round]] = {}
     for case, record in played:
         truth = case.truth
+        size = truth.record.get("measured", {}).get("rel_norm") if truth.edited else None
         for dial, strength in truth.strength.items():
             key = truth.matched, dial, _others(truth.strength, dial)
-            curves.setdefault(key, []).append(_Round(strength, record.score.detection, case.base))
+            found = _Round(strength, record.score.detection, case.base, size)
+            curves.setdefault(key, []).append(found)
     return tuple(
-        _curve(key, rounds)
-        for key, rounds in sorted(curves.items())
-        if len({each.strength for each in rounds}) > 1
+        _curve(key, curves[key]) for key in sorted(curves) if len({each.strength for each in curves[key]}) > 1
     )
 
 
@@ -80,22 +110,30 @@ def _others(strength: Mapping[str, float], dial: str) -> tuple[tuple[str, float]
     return tuple(sorted((name, value) for name, value in strength.items() if name != dial))
 
 
+def _covary(pairs: Sequence[tuple[float, float]]) -> float:
+    """Covariance, but for its scale; 0 of no pairs."""
+    mean = math.fsum(first for first, _ in pairs) / max(len(pairs), 1)
+    return math.fsum((first - mean) * second for first, second in pairs)
+
+
 def _curve(key: tuple[str, str, tuple[tuple[str, float], ...]], rounds: Sequence[_Round]) -> DoseResponse:
-    ordered = sorted(rounds)
-    strengths, places = np.unique([each.strength for each in ordered], return_inverse=True)
+    scale = _Scale.of(rounds)
+    ordered = sorted(rounds, key=lambda each: (scale.place(each.strength), each.base, each.skill))
+    axis, numbers = np.unique([scale.place(each.strength) for each in ordered], return_inverse=True)
+    strengths = list(dict.fromkeys(each.strength for each in ordered))
     skills = np.array([each.skill for each in ordered])
-    sums, counts = _totals(places, skills)
+    sums, counts = _totals(numbers, skills)
     fit = _fitted(sums, counts)
-    found = _reaches(strengths, fit)
+    found = _reaches(axis, fit)
     reached = sorted(
-        _reached(strengths, places[rows], skills[rows]) for rows in _resampled([r.base for r in ordered])
+        _reached(axis, numbers[rows], skills[rows]) for rows in _resampled([each.base for each in ordered])
     )
     low, high = reached[math.floor(TAIL * RESAMPLES)], reached[math.ceil((1 - TAIL) * RESAMPLES) - 1]
     doses = zip(strengths, counts, sums / counts, fit, strict=True)
     return DoseResponse(
         *key,
-        tuple(Dose(float(s), int(count), float(mean), float(f)) for s, count, mean, f in doses),
-        *(value if math.isfinite(value) else None for value in (found, min(low, found), max(high, found))),
+        tuple(Dose(s, int(count), float(mean), float(fitted)) for s, count, mean, fitted in doses),
+        *map(scale.setting, (found, min(low, found), max(high, found))),
     )
 
 
@@ -111,16 +149,16 @@ def _resampled(bases: Sequence[str]) -> Iterator[Any]:
             yield np.concatenate([generator.choice(cluster, len(cluster)) for cluster in clusters])
 
 
-def _reached(strengths: Any, places: Any, skills: Any) -> float:
+def _reached(axis: Any, numbers: Any, skills: Any) -> float:
     """Where the fit of some rounds reaches `DETECTED`; a strength that was not drawn is left out."""
-    sums, counts = _totals(places, skills)
+    sums, counts = _totals(numbers, skills)
     there = np.flatnonzero(counts)
-    return _reaches(strengths[there], _fitted(sums[there], counts[there]))
+    return _reaches(axis[there], _fitted(sums[there], counts[there]))
 
 
-def _totals(places: Any, skills: Any) -> tuple[Any, Any]:
+def _totals(numbers: Any, skills: Any) -> tuple[Any, Any]:
     """Sum of the skills at each strength, and how many there are."""
-    return np.bincount(places, weights=skills), np.bincount(places)
+    return np.bincount(numbers, weights=skills), np.bincount(numbers)
 
 
 def _fitted(sums: Any, counts: Any) -> Any:
@@ -130,12 +168,12 @@ def _fitted(sums: Any, counts: Any) -> Any:
     return isotonic_regression(sums / counts, sample_weight=counts.astype(np.float64))
 
 
-def _reaches(strengths: Any, fit: Any) -> float:
-    """The strength at which a rising fit reaches `DETECTED`; infinite if it never does."""
+def _reaches(axis: Any, fit: Any) -> float:
+    """The place at which a rising fit reaches `DETECTED`; infinite if it never does."""
     above = np.flatnonzero(fit >= DETECTED)
     if not len(above):
         return math.inf
     first = int(above[0])
     if first == 0:
-        return float(strengths[0])
-    return float(np.interp(DETECTED, fit[first - 1 : first + 1], strengths[first - 1 : first + 1]))
+        return float(axis[0])
+    return float(np.interp(DETECTED, fit[first - 1 : first + 1], axis[first - 1 : first + 1]))

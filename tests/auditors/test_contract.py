@@ -15,8 +15,19 @@ import pytest
 import torch
 
 import auditors
-from game.api import AccessError, Brief, Component, League, PublicTask, Report, Samples, component_entries
+from game.api import (
+    AccessError,
+    Brief,
+    Challenge,
+    Component,
+    League,
+    PublicTask,
+    Report,
+    Samples,
+    component_entries,
+)
 from game.loader import LoadedAuditor, load_auditor
+from game.rules.judgement import judged
 from game.rules.report import complete
 from game.scoring import Declared
 from game.toolbox import ModelToolbox
@@ -148,6 +159,32 @@ def test_its_report_keeps_the_rules_in_every_league(name: str, league: League) -
 def test_it_makes_do_without_a_corpus(name: str, league: League) -> None:
     told = dataclasses.replace(brief(league), corpus="none")
     complete(audited(name, told), Declared.of(told))
+
+
+CHALLENGE = Challenge(
+    tokens=torch.tensor([[1, 5, 9], [1, 6, 0], [1, 7, 4], [1, 8, 0]]),
+    lengths=torch.tensor([3, 2, 3, 2]),
+    prior=(0.2, 0.05, 0.2, 0.05),
+    target_set=(0, 0, 1, 1),
+    stratum=("affected", "unrelated", "affected", "unrelated"),
+    answers=tuple(range(2, 30)),
+)
+JUDGES = [name for name in NAMES if hasattr(load_auditor(name, {}).auditor, "judge")]
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_its_judgement_keeps_the_rules_and_is_the_same_for_the_same_seed(name: str) -> None:
+    judgements = []
+    for _ in range(2):
+        player, told = load_auditor(name, {}), brief()
+        auditor: Any = player.auditor
+        auditor.audit(toolbox(player, told, subject()), told)
+        judgements.append(judged(auditor.judge(CHALLENGE), CHALLENGE))
+    assert judgements[0] == judgements[1]
+
+
+def test_the_oracle_and_the_random_guess_judge() -> None:
+    assert {"oracle", "random_guess"} <= set(JUDGES)
 
 
 @pytest.mark.parametrize("name", NAMES)

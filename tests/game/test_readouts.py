@@ -178,6 +178,31 @@ def test_the_minimum_detectable_effect_is_where_the_fit_reaches_one_half(
     assert [dose.n for dose in found.doses] == [20] * 4
 
 
+@pytest.mark.parametrize(
+    ("settings", "detectable"),
+    [
+        # settings, weak to strong    where the skill reaches 1/2
+        ((0.1, 0.01, 0.001, 0.0001), 10**-2.5),
+        ((4.0, 3.0, 2.0, 1.0), 2.5),
+    ],
+)
+def test_a_dial_that_writes_less_when_turned_up_runs_backwards(
+    settings: tuple[float, ...], detectable: float
+) -> None:
+    """Skill grows by a third a step, and so does what the edits write."""
+    rounds = []
+    for case, played in dosed(lambda s: s):
+        step = STRENGTHS.index(case.truth.strength["alpha"])
+        told = replace(case.truth, strength={"ridge": settings[step]})
+        told = replace(told, record={"measured": {"rel_norm": 1.0 + step}})
+        score = replace(played.score, detection=step / 3)
+        rounds.append((replace(case, truth=told), replace(played, score=score)))
+    (found,) = dose_responses(rounds)
+    assert tuple(dose.strength for dose in found.doses) == settings
+    assert [dose.fitted for dose in found.doses] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert found.detectable == pytest.approx(detectable)
+
+
 def test_the_fit_never_falls() -> None:
     found = curve(lambda s: {0.1: 0.2, 0.2: 0.6, 0.4: 0.4, 0.8: 0.9}[s])
     assert [dose.fitted for dose in found.doses] == pytest.approx([0.2, 0.5, 0.5, 0.9])
