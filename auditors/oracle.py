@@ -1,29 +1,16 @@
 """Compares with the model before the edit: the best that can be done, for a ceiling."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
 
-from game.api import (
-    Brief,
-    Challenge,
-    Component,
-    Judgement,
-    LowRank,
-    Patch,
-    Report,
-    Samples,
-    Toolbox,
-    component_entries,
-)
+from game.api import Brief, Challenge, Judgement, Report, Samples, Toolbox
+from game.tools.low_rank import patch_between
+from game.tools.weights import changed_components, weights_of
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
-MOST_RANK = 32  # of one weight's change in a patch
-MOST_NUMBERS = 200_000  # in a patch
-FAINT = 1e-4  # singular values below this share of a weight's first are rounding
 
 
 class Found(NamedTuple):
@@ -64,7 +51,8 @@ class Oracle:
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         reference = toolbox.reference()
-        changed = frozenset(_changed(toolbox, reference))
+        now, before = weights_of(toolbox), weights_of(reference)
+        changed = changed_components(now, before, toolbox.config)
         count = self._reversals(toolbox, reference) if changed else 0
         edited = count >= self.reversals
         p_edited = 1 - self.doubt if edited else self.doubt
@@ -72,10 +60,12 @@ class Oracle:
         few = 1 <= len(changed) <= brief.max_components
         location = {c: float(c in changed) if few else p for c, p in brief.location_prior.items()}
         names = ", ".join(map(str, sorted(changed))) if few else f"{len(changed)} components"
+        asked = edited and "repair" in brief.parts
+        patch = patch_between(now, before, changed, toolbox.config) if asked else None
         return Report(
             p_edited,
             {component: p_edited * p for component, p in location.items()},
-            patch=_difference(toolbox, reference, changed) if edited and "repair" in brief.parts else None,
+            patch=patch,
             notes=f"changed: {names}; {count} answers reversed",
         )
 
@@ -101,55 +91,6 @@ class Oracle:
         lost = best.values - after.gather(-1, best.indices[:, None])[:, 0]  # nats, [sample]
         replaced = (after.argmax(-1) != best.indices) & (lost >= self.loss)
         return int((replaced & (best.values.exp() >= self.sure)).sum())
-
-
-def _changed(toolbox: Toolbox, reference: Toolbox) -> Iterator[Component]:
-    """The components of which any entry differs in any bit."""
-    for component, entries in component_entries(toolbox.config).items():
-        for part in entries:
-            pair = (box.weight(part.tensor).view(torch.int32) for box in (toolbox, reference))
-            first, second = pair if part.head is None else (bits[part.head] for bits in pair)
-            if not torch.equal(first, second):
-                yield component
-
-
-def _difference(toolbox: Toolbox, reference: Toolbox, changed: Iterable[Component]) -> Patch:
-    """What leads back to the reference, at the ranks that carry most of it for the numbers they take."""
-    owned = component_entries(toolbox.config)
-    names = sorted({part.tensor for component in changed for part in owned[component]})
-    parts = {name: _decomposed(reference.weight(name) - toolbox.weight(name)) for name in names}
-    steps = [(gain, name, cost) for name, part in parts.items() for gain, cost in part.steps()]
-    ranks, left = dict.fromkeys(names, 0), MOST_NUMBERS
-    for _, name, cost in sorted(steps, reverse=True):
-        if cost <= left:
-            ranks[name], left = ranks[name] + 1, left - cost
-    return {name: parts[name].cut(rank) for name, rank in ranks.items() if rank}
-
-
-class _Decomposed(NamedTuple):
-    """Singular value decomposition of a weight's difference, head by head; a vector is one row."""
-
-    left: Tensor  # [..., rows, rank]
-    sigma: Tensor  # [..., rank]
-    right: Tensor  # [..., rank, columns]
-
-    def steps(self) -> Iterator[tuple[float, int]]:
-        """For each further rank what it carries for a number, and the numbers that it takes."""
-        energy = self.sigma.square().flatten(0, -2).sum(0) if self.sigma.ndim > 1 else self.sigma.square()
-        cost = self.left[..., 0].numel() + self.right[..., 0, :].numel()
-        for gain in energy[:MOST_RANK].tolist():
-            if gain > FAINT**2 * float(energy[0]):
-                yield gain / cost, cost
-
-    def cut(self, rank: int) -> LowRank:
-        """The best approximation of that rank."""
-        left = self.left[..., :rank] * self.sigma[..., None, :rank]
-        return LowRank(left.float(), self.right[..., :rank, :].float())
-
-
-def _decomposed(difference: Tensor) -> _Decomposed:
-    matrix = difference.double() if difference.ndim > 1 else difference.double()[None]
-    return _Decomposed(*torch.linalg.svd(matrix, full_matrices=False))
 
 
 def _top_answers(toolbox: Toolbox, challenge: Challenge) -> list[int]:

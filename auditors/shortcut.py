@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from game.api import AccessError, Brief, BudgetExceededError, Component, Report, Samples, Toolbox
 from game.tools.canonical import read_canonical
 from game.tools.evidence import least_of, likelihood_ratio, unlike_peers
+from game.tools.low_rank import patch_between
 from game.tools.weights import changed_components, weights_of
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
@@ -26,11 +27,11 @@ class Shortcut:
     """Takes each league's obvious shortcut, with a belief that is fitted to nothing; a yardstick.
 
     *reference*: compares bits. Without a difference the model was not edited. With one it was, or it was
-    touched all the same, and where can only be among the components that differ. *scrambled*: the same, with
-    the form that all rewritings of a function share in place of bits. *siblings*: how far the size of each
-    matrix, and the share of its loudest direction, are from those of the siblings' own. *whitebox*: how far
-    they are from those of the model's other matrices of that kind. *blackbox*: how far the least sure answer
-    is from the others.
+    touched all the same, and where can only be among the components that differ; the difference is the
+    patch. *scrambled*: the same without a patch, with the form that all rewritings of a function share in
+    place of bits. *siblings*: how far the size of each matrix, and the share of its loudest direction, are
+    from those of the siblings' own. *whitebox*: how far they are from those of the model's other matrices of
+    that kind. *blackbox*: how far the least sure answer is from the others.
 
     How far something is becomes a p-value by Student's law for one more of the same kind, and a p-value a
     likelihood ratio that asks nothing of the alternative (`game.tools.evidence`). What an edit does to a
@@ -61,9 +62,13 @@ class Shortcut:
             return Report(brief.prior, notes="too few credits to look")
 
     def _other_bits(self, toolbox: Toolbox, brief: Brief) -> Report:
-        """Compare with the reference bit by bit."""
-        pair = weights_of(toolbox), weights_of(toolbox.reference())
-        return self._among(brief, changed_components(*pair, toolbox.config))
+        """Compare with the reference bit by bit; the difference is the patch."""
+        now, before = weights_of(toolbox), weights_of(toolbox.reference())
+        changed = changed_components(now, before, toolbox.config)
+        report = self._among(brief, changed)
+        if report.p_edited == 0 or "repair" not in brief.parts:
+            return report
+        return replace(report, patch=patch_between(now, before, changed, toolbox.config))
 
     def _other_function(self, toolbox: Toolbox, brief: Brief) -> Report:
         """Compare with the reference in the one form that all its rewritings have."""

@@ -85,6 +85,24 @@ def test_the_component_that_differs_from_the_reference_is_named(league: League, 
     assert report.components[component] == report.p_edited
 
 
+def test_the_difference_from_the_reference_is_the_patch_where_one_is_asked_for() -> None:
+    base = base_of(CONFIG)
+    name, told = "blocks.0.mlp.W_out", brief(CONFIG, "reference")
+    generator = named_generator("rank two")
+    weights = dict(base.weights)
+    change = torch.randn(32, 2, generator=generator) @ torch.randn(2, 16, generator=generator)
+    weights[name] = base.weights[name] + 0.1 * change
+    subject = Checkpoint(CONFIG, weights)
+    assert audited(subject, told, base).patch is None
+    report = audited(subject, replace(told, parts=("detection", "repair")), base)
+    assert report.patch is not None
+    ((patched, found),) = report.patch.items()
+    assert (patched, found.left.shape) == (name, (32, 2))
+    torch.testing.assert_close(
+        weights[name] + found.left @ found.right, base.weights[name], atol=1e-5, rtol=0
+    )
+
+
 @pytest.mark.parametrize("norm", ["LN", "RMS", None])
 @pytest.mark.parametrize("act", ["relu", "gelu"])
 def test_other_coordinates_alone_are_no_difference(norm: Any, act: Any) -> None:
