@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code.
 
     0: done; 1: finished with failed rounds; 2: usage or configuration; 3: damaged store, or a leak that
-    a self-check found; 4: the tier of isolation asked for is not reached; 130 and 143: stopped by Ctrl-C or SIGTERM.
+    a self-check found; 4: the tier of isolation asked for is not reached; 130 and 143: stopped by Ctrl-C or
+    SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
