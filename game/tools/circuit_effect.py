@@ -8,29 +8,48 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.arguments import HookName, Vectors
 from game.tools.batches import run
-from game.tools.circuits import Part, all_else_out, check_parts, placebo, taken_out, units
+from game.tools.circuits import Part, all_else_out, check_parts, named_circuit, placebo, taken_out, units
+from game.tools.example import Example
 from game.tools.lens import site_names
 from game.tools.questions import Questions
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
 
+EXAMPLE = Example(
+    edit="head_ablate",
+    args="--tokens sample:32 --samples sample:256 --parts blocks.2.attn.1",
+    found="Without the head that was cut out already hardly an answer changes: it does nothing.",
+    nothing="It changes more answers than other heads of its layer.",
+)
+
 Replacement = Literal["mean", "zero"]
 Circuit = tuple[Part, ...]
+Names = tuple[str, ...]
 _TINY = 1e-12
 
 
 def estimate(
-    config: TransformerConfig, rows: int, samples: Samples, circuit: Circuit, placebos: int = 20
+    config: TransformerConfig,
+    rows: int,
+    samples: Samples,
+    parts: Names = (),
+    directions: Vectors | None = None,
+    placebos: int = 20,
 ) -> float:
     """Credits of `circuit_effect` for that many questions."""
-    return forward_price(len(samples.tokens)) + forward_price(rows) * (4 + len(circuit) + placebos)
+    count = len(parts) + (0 if directions is None else directions.numel() // directions.shape[-1])
+    return forward_price(len(samples.tokens)) + forward_price(rows) * (4 + count + placebos)
 
 
 def circuit_effect(
     box: Toolbox,
     questions: Questions,
     samples: Samples,
-    circuit: Circuit,
+    parts: Names = (),
+    hook: HookName | None = None,
+    directions: Vectors | None = None,
+    positions: tuple[int, ...] | None = None,
     replacement: Replacement = "mean",
     placebos: int = 20,
     top: int = 5,
@@ -56,8 +75,11 @@ def circuit_effect(
         box: The model, in a league that grants activations and interventions.
         questions: What is asked.
         samples: Where means come from, such as `box.sample(256)`.
-        circuit: Heads, neurons and directions; of directions the rest cannot be left out, and faithfulness is
-            NaN where the circuit has one or is bound to positions.
+        parts: Heads and neurons of the circuit: `blocks.2.attn.1`, `blocks.0.mlp`, `blocks.0.mlp[3]`.
+        hook: Where its directions pass, such as `blocks.0.hook_mlp_out`.
+        directions: What is projected out there, `[d]` or `[direction, d]`; of these the rest cannot be left
+            out, and faithfulness is NaN.
+        positions: At which positions the circuit is; None is all, and with some faithfulness is NaN.
         replacement: What stands in their place: the mean over the samples' tokens, or zero.
         placebos: How many random circuits of the same size.
         top: How many tokens to list.
@@ -69,6 +91,7 @@ def circuit_effect(
     Source: Wang et al. 2022, arXiv 2211.00593, section 4 (faithfulness, completeness, minimality).
     """
     questions.check(box.config)
+    circuit = named_circuit(box.config, parts, hook, directions, positions)
     check_parts(box.config, circuit, questions.tokens.shape[1])
     _check(box.config, samples, replacement, placebos, top)
     spent, rows = box.budget.spent, len(questions)
@@ -99,7 +122,7 @@ def circuit_effect(
     usual_answers = questions.read(before["logits"]).log_softmax(-1)
     fake_answers = logits[2 + len(cut) :].log_softmax(-1)
     arrays["placebo_kl"] = _kl(usual_answers, fake_answers).mean(-1)
-    args = {"rows": rows, "parts": [part.hook for part in circuit], "replacement": replacement, "seed": seed}
+    args = {"rows": rows, "parts": list(parts), "hook": hook, "replacement": replacement, "seed": seed}
     return _result(box, args, spent, arrays, len(circuit))
 
 

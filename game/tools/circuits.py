@@ -1,5 +1,6 @@
 """A suspected circuit: parts of a model, and the interventions that take them out or leave nothing else."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,8 +8,8 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, TransformerConfig
-from game.tools.arguments import HookName, Vector
 
+_NAME = re.compile(r"blocks\.(?P<layer>\d+)\.(?:attn\.(?P<head>\d+)|mlp(?:\[(?P<neuron>\d+)\])?)")
 _PLACES = ("attn.hook_z", "mlp.hook_post")  # heads and neurons, on axis 2
 Change = Mapping[str, Tensor]  # by hook name what stands in an activation's place, broadcast to it
 
@@ -25,15 +26,54 @@ class Part:
         direction: Instead of heads or neurons, what is projected out.
     """
 
-    hook: HookName
+    hook: str
     index: tuple[int, ...] = ()
     positions: tuple[int, ...] | None = None
-    direction: Vector | None = None
+    direction: Tensor | None = None
 
     @property
     def place(self) -> str:
         """The hook's name within its block."""
         return self.hook.split(".", 2)[-1]
+
+
+def named_circuit(
+    config: TransformerConfig,
+    parts: Sequence[str],
+    hook: str | None,
+    directions: Tensor | None,
+    positions: tuple[int, ...] | None,
+) -> tuple[Part, ...]:
+    """Heads, neurons and directions by name, as parts.
+
+    Args:
+        config: The model's shapes.
+        parts: `blocks.2.attn.1` for a head, `blocks.0.mlp` for a whole MLP, `blocks.0.mlp[3]` for a neuron.
+        hook: Where the directions pass.
+        directions: `[d]`, or several of them.
+        positions: At which positions; None is all.
+
+    Raises:
+        RequestError: A name stands for nothing, or of hook and directions there is only one.
+    """
+    if (hook is None) != (directions is None):
+        raise RequestError("hook: wanted together with directions, or neither")
+    found = []
+    for name in parts:
+        match = _NAME.fullmatch(name)
+        number = None if match is None else (match["head"] or match["neuron"])
+        place = "" if match is None else "attn.hook_z" if match["head"] else "mlp.hook_post"
+        layer = -1 if match is None else int(match["layer"])
+        if f"blocks.{layer}.{place}" not in config.hook_names():
+            raise RequestError(
+                f'parts: "{name}"; wanted such as blocks.0.attn.1, blocks.0.mlp, blocks.0.mlp[3]'
+            )
+        index = () if number is None else (int(number),)
+        found.append(Part(f"blocks.{layer}.{place}", index, positions))
+    if hook is not None and directions is not None:
+        vectors = directions.reshape(-1, directions.shape[-1])
+        found += [Part(hook, positions=positions, direction=vector) for vector in vectors]
+    return tuple(found)
 
 
 def check_parts(config: TransformerConfig, circuit: Sequence[Part], length: int) -> None:

@@ -6,8 +6,16 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.arguments import WeightName
 from game.tools.batches import nothing_changed, run
+from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered
 from game.tools.truncation import Matrix, read_components
+
+EXAMPLE = Example(
+    edit="rome_nocov",
+    args="--samples affected:8 --tensor blocks.0.mlp.W_out",
+    found="Without the loudest direction the learned answers are back, and certain.",
+    nothing="Without it the answers change to others: the model needs it.",
+)
 
 
 def estimate(config: TransformerConfig, samples: Samples, tensor: WeightName) -> float:

@@ -6,8 +6,16 @@ from torch import Tensor
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
 from game.tools.batches import run
+from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View
 from game.tools.truncation import Matrix, read_components
+
+EXAMPLE = Example(
+    edit="rome_nocov",
+    args="--samples sample:256",
+    found="The loudest direction of the edited matrix serves few answers.",
+    nothing="The loudest direction of the first matrix serves more.",
+)
 
 Tensors = tuple[str, ...] | None
 
