@@ -21,6 +21,7 @@ from game.verify import Wanted, verify
 from tests.tiny_suite import tiny_suite
 
 AUDITORS = ("prior", "random_guess", "spectral_spike")
+MUTATIONS = 1200
 
 
 def main() -> None:
@@ -29,15 +30,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--mutations", type=int, default=1200, help="how many (default 1200)")
+    parser.add_argument("--mutations", type=int, default=MUTATIONS, help=f"how many (default {MUTATIONS})")
     parser.add_argument("--seed", type=int, default=0, help="of the first; each has the next one")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows, note = caught(played(Path(folder)), range(args.seed, args.seed + args.mutations))
+    rows, note = mutated(range(args.seed, args.seed + args.mutations))
     if args.json:
         print_json(rows)
     else:
         show("tampering", rows, note)
+
+
+def mutated(seeds: range) -> tuple[dict[str, Figure], str]:
+    """How many mutations of a small run were found, and the kinds of those that were not."""
+    with tempfile.TemporaryDirectory() as folder:
+        return caught(played(Path(folder)), seeds)
 
 
 def played(log_dir: Path) -> Path:

@@ -14,6 +14,7 @@ from game.proof.files import SCHEMA, SEALED, sealed
 from game.proof.findings import Check, Fault, Rule, differing, guarded
 from game.proof.rounds import CHAIN, END, SCORES, TRANSCRIPT
 from game.run_folder import DATABASE, SEAL
+from game.seal import scoring_rules
 
 RULES = (SEALED, SCHEMA, RUN, COMMITMENTS, MODELS, PLANS, TRANSCRIPT, CHAIN, END, SCORES)
 
@@ -131,5 +132,7 @@ def _missing(evidence: Evidence) -> Iterator[str]:
         yield "not every case is dealt: nothing is committed to yet"
     elif evidence.master is None:
         yield "rated and not revealed yet: commitments, labels and controls cannot be checked"
+    if committed(evidence) and evidence.info.scoring != scoring_rules(evidence.info.config["parts"]):
+        yield "scored by another version's rules; where its scores hold, this version's give the same"
     if not isinstance(evidence.info.config.get("suite"), dict):
         yield "not a suite's cases: labels and controls are committed to, not drawn again"

@@ -49,8 +49,6 @@ def _run(evidence: Evidence, aspect: str) -> Iterator[Fault]:
         yield from differing(where, "unlike its seal", "finished" if evidence.sealed else "open", run.state)
     elif aspect == "master":
         yield from _master(evidence, where)
-    elif aspect == "scoring":
-        yield from differing(where, "rules", seal.scoring_rules(run.config["parts"]), run.scoring)
     elif aspect == "commitments":
         found = {row["id"]: row["commitment"] for row in evidence.cases}
         wanted = seal.commitments_digest(evidence.run, found)
@@ -69,7 +67,7 @@ def _master(evidence: Evidence, where: str) -> Iterator[Fault]:
 
 def _aspects(evidence: Evidence) -> list[str]:
     before = ["digest", "seed", "state"]
-    return [*before, "master", "scoring", "commitments"] if committed(evidence) else before
+    return [*before, "master", "commitments"] if committed(evidence) else before
 
 
 def _open_cases(evidence: Evidence) -> tuple[Row, ...]:

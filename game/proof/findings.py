@@ -62,7 +62,7 @@ class Rule:
             return Check(self.name, 0, (_stumbled("run", error),))
         found: list[Fault] = []
         for item in items:
-            found += _collected(_place(item), self.faults(evidence, item))
+            found += _collected(item, self.faults(evidence, item))
         return Check(self.name, len(items), tuple(found))
 
 
@@ -71,14 +71,14 @@ def guarded(name: str, count: int, faults: Callable[[], Iterator[Fault]]) -> Che
     return Check(name, count, tuple(_collected("run", faults())))
 
 
-def _collected(where: str, faults: Iterator[Fault]) -> list[Fault]:
+def _collected(item: Any, faults: Iterator[Fault]) -> list[Fault]:
     """The faults, and one more where looking for them stumbles over damage."""
     found = []
     try:
         for fault in faults:
             found.append(fault)
     except Exception as error:
-        found.append(_stumbled(where, error))
+        found.append(_stumbled(_place(item), error))
     return found
 
 
