@@ -251,6 +251,8 @@ class Dealer:
                 targets = [target, *pool.beside(target, generator)]
                 order = torch.randperm(len(targets), generator=generator).tolist()
                 sets = composed(base, [targets[place] for place in order], generator)
+                if not sets.prompts:
+                    raise DealError(f"{case.id}: no prompt tells the edits of {group.name} apart")
                 truth = replace(truth, answers=answers_to(base, sets, delivered))
                 priors = self.stratum_priors(case.recipe, self.suite.grant(group), len(targets))
                 case = replace(case, challenge=challenge_of(base, sets, priors))
