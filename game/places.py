@@ -97,7 +97,7 @@ def _directions(fine: Fine, truth: Sequence[Mapping[str, object]]) -> float | No
 
 
 def _acts_through(said: Said, repairs: Mapping[str, float]) -> float | None:
-    """Spearman's rank correlation of the reported probabilities with the acts-through map; blind is 0."""
+    """Spearman's rank correlation of the reported probabilities with the acts-through map."""
     believed = {str(component): p for component, p in said.belief.components.items()}
     names = [name for name in repairs if name in believed]
     pair = [[table[name] for name in names] for table in (believed, repairs)]

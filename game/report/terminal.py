@@ -19,8 +19,6 @@ from game.report.plain_text import one_line, printable
 from game.scoring import PARTS
 
 NAME = 28  # characters of a name
-WIDE = 100  # characters of a terminal that can show all columns of two parts
-WIDER = 140  # of one that can show more of them
 CROWDED = 2  # parts that leave room for long headings on a narrow terminal
 WIDTH = 108  # characters of a debrief
 SCALE = 21  # characters of an interval's drawing
@@ -74,17 +72,20 @@ class _Skills:
     board: Leaderboard
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self._drawn(wide=True)
+        yield whole if _width(whole, console, options) <= options.max_width else self._drawn(wide=False)
+
+    def _drawn(self, wide: bool) -> Table:
         parts = [part for part in PARTS if any(row.skills.part(part) for row in self.board.rows)]
-        crowded = len(parts) > CROWDED
-        wide = options.max_width >= (WIDER if crowded else WIDE)
         columns = [*parts, *(["answer_before"] if wide and self._names_answers else [])]
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
         table.add_column("#")
         table.add_column("auditor")
         table.add_column("headline", justify="right", min_width=len("-0.47 [-1.06, -0.11]"))
         if wide:
             table.add_column("-1       0       +1".center(SCALE), min_width=SCALE)
-        headings = [each[:3] if crowded and not wide else each.replace("_", " ") for each in columns]
+        short = len(parts) > CROWDED and not wide
+        headings = [each[:3] if short else each.replace("_", " ") for each in columns]
         for heading in (*headings, *(["of oracle"] if wide else []), "failed"):
             table.add_column(heading, justify="right", no_wrap=True)
         for rank, row in enumerate(self.board.players, start=1):
@@ -92,7 +93,7 @@ class _Skills:
         table.add_section()
         for row in self.board.yardsticks:
             table.add_row("", *_cells(row, columns, wide), style="dim")
-        yield table
+        return table
 
     @property
     def _names_answers(self) -> bool:
@@ -146,8 +147,7 @@ class _ByAuditor:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         crossed = self._crossed()
-        needed = Measurement.get(console, options.update(width=UNBOUNDED, height=None), crossed).maximum
-        yield crossed if needed <= options.max_width else self._listed()
+        yield crossed if _width(crossed, console, options) <= options.max_width else self._listed()
 
     def _crossed(self) -> Table:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -171,6 +171,11 @@ class _ByAuditor:
                     names = Text(one_line(column, NAME)), Text(one_line(row.auditor, NAME))
                     table.add_row(*names, self.found[row.auditor, column], style=_dimmed(row))
         return table
+
+
+def _width(table: Table, console: Console, options: ConsoleOptions) -> int:
+    """Characters that a table needs for nothing to be cut off or wrapped."""
+    return Measurement.get(console, options.update(width=UNBOUNDED), table).maximum
 
 
 def _dimmed(row: Row) -> str:
