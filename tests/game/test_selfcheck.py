@@ -310,3 +310,15 @@ def test_challenges_of_another_size_are_found() -> None:
     told = _outline(replace(asked[0][0], challenge=longer))
     found = judged([replace(each, challenge=told) if each.edited else each for each in same])
     assert set(found.leaks) - TIMED == {"challenge"}
+
+
+def test_a_file_that_controls_share_counts_once_and_is_told() -> None:
+    """Untouched models of one base are one file: bits of its hash would tell controls by number alone."""
+    exhibits = [exhibit for _, _, exhibit in clean()]
+    control = next(each for each in exhibits if not each.edited)
+    shared = [each if each.edited else replace(each, digest=control.digest) for each in exhibits]
+    found = judged(shared)
+    assert set(found.leaks) <= TIMED
+    others = sum(not each.edited for each in exhibits) - 1
+    detail = next(row.detail for row in found.rows if row.probe == "file hash")
+    assert detail == f"{others} cases repeat a file: each file counts once"
