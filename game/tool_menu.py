@@ -163,7 +163,8 @@ def _form(hint: Any) -> tuple[Form, Form, tuple[str, ...]]:
     if get_origin(hint) is Literal:
         return "choice", "choice", tuple(map(str, get_args(hint)))
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
-        return "several", _form(get_args(hint)[0])[0], ()
+        within = _form(get_args(hint)[0])[0]
+        return "unreadable" if within == "unreadable" else "several", within, ()
     form = _PLAIN.get(hint, "unreadable")
     return form, form, ()
 

@@ -239,7 +239,7 @@ class _Reader:
         if form == "label of each" and kind == "says":
             return (self._answers(asked) == self._token(rest)).long()
         if form == "group of each" and kind == "at":
-            return asked.tokens[:, _whole(rest, wide)]
+            return asked.tokens[:, _whole(rest, wide)].contiguous()
         if len(parts) not in (1, rows):
             raise WordsError(f"got {len(parts)}; wanted one for all, or one for each of {rows} prompts")
         if form == "token of each":

@@ -20,10 +20,12 @@ from edits.moments import Base
 from game.api import Samples
 from game.case import Truth
 from game.cli._entry import build_parser, command_names
+from game.cli._tool_parser import tool_parser, words_of
 from game.loader import load_auditor
 from game.referee import play_round
 from game.rules.judgement import judged
 from game.suite import suite_of
+from game.tool_menu import load_tool
 from game.toolbox import ModelToolbox
 from models.checkpoints import checkpoint_of, from_bytes
 from models.recipe import load_recipe, named_recipe
@@ -101,6 +103,15 @@ def test_a_command_line_parses_with_all_its_flags(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
     args = build_parser(words).parse_args(words)  # leaves with a message if a flag or an action is unknown
     assert callable(args.run), page
+
+
+@pytest.mark.parametrize("line", [line for _, line in LINES if re.match(r"audit-game tool \w", line)])
+def test_a_tool_s_command_line_parses_with_its_own_flags(line: str) -> None:
+    _, _, name, *words = shlex.split(line, comments=True)
+    tool = load_tool(name)
+    assert words_of(tool, tool_parser(tool).parse_args(words)).keys() <= {
+        each.name for each in tool.parameters
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

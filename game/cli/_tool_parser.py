@@ -17,6 +17,7 @@ MANY = (
     "position of each",
     "label of each",
     "group of each",
+    "labels by name",
 )
 DRAWN = (
     "prompts in words or #17, or drawn: sample:N, having:WORD:N, affected:N (of --edit); or made from those "

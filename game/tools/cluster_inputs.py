@@ -5,6 +5,7 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price
+from game.tools.arguments import GroupOfEach
 from game.tools.chance import band, halves, p_values
 from game.tools.readings import checked, checked_hook, read_last
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
@@ -20,7 +21,7 @@ def estimate(config: TransformerConfig, rows: int) -> float:
 
 
 def cluster_inputs(
-    box: Toolbox, samples: Samples, topics: Tensor, name: str, clusters: int = 16, seed: int = 0
+    box: Toolbox, samples: Samples, topics: GroupOfEach, name: str, clusters: int = 16, seed: int = 0
 ) -> ToolResult:
     """How far clusters of an activation at the last token agree with topics, and which prompts are misplaced.
 

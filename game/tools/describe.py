@@ -8,9 +8,17 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.tools.arguments import Classes
 from game.tools.chance import discoveries, halves
+from game.tools.example import Example
 from game.tools.predicates import Rows, Table, sayings
 from game.tools.readings import checked
 from game.tools.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--first having:Bela:32 --others sample:64",
+    found="What is true of the chosen prompts, and of no others, is found and verified.",
+    nothing="The same: the model is not asked, and the finding is about the chosen prompts.",
+)
 
 LEAST = 8  # prompts in each set
 PAIRED = 8  # of the best single sentences are put together
@@ -37,7 +45,7 @@ def describe(
     they differ more than either alone by two errors. Those with the largest log-odds in units of their error
     are proposed on a random half of both sets; the other halves judge them by Fisher's exact test, under
     Benjamini and Hochberg at 5 %. Of sentences that are true of the same prompts only the simplest is
-    proposed. The model is not asked: price 0.
+    proposed. The model is not asked. Price: 0.
 
     Arrays `[sentence]`, verified ones first, then by the size of their effect, all on the halves that judge:
     `effect` = `share_first` - `share_others`, shares of prompts of which it is true; `p`; `verified`; and

@@ -9,7 +9,15 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.prices import forward_price, weight_price
 from game.tools.batches import run
 from game.tools.canonical import read_canonical
+from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--samples affected:32",
+    found="The edited matrix alone differs from the reference.",
+    nothing="Nothing differs beyond rounding.",
+)
 
 Other = Literal["reference", "sibling"]
 ROUNDING = 1e-4  # relative difference that float32 and ill-conditioned bases may leave of exact rewritings
