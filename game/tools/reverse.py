@@ -92,8 +92,7 @@ def reverse(
 
 
 def _check(config: TransformerConfig, matrix: Matrix, samples: Samples, drop: int, sure: float) -> None:
-    shape = config.weight_shapes()[matrix.tensor]
-    rank = min(torch.Size(shape[:-1] if matrix.head is None else shape[1:-1]).numel(), shape[-1])
+    rank = matrix.rank(config)
     if not 1 <= drop <= rank:
         raise RequestError(f"drop: got {drop}; allowed: 1 to {rank}, the rank of {matrix.name}")
     if not len(samples.tokens):

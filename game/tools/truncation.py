@@ -76,8 +76,14 @@ class Matrix:
         owner = self.tensor.rsplit(".", 1)[0]
         return f"{owner}.0" if owner.endswith("attn") else owner
 
+    def rank(self, config: TransformerConfig) -> int:
+        """How many singular components it has."""
+        shape = config.weight_shapes()[self.tensor]
+        rows = torch.Size(shape[:-1] if self.head is None else shape[1:-1]).numel()
+        return min(rows, shape[-1])
+
     def price(self, config: TransformerConfig) -> float:
-        """Credits of `read`."""
+        """Credits of `read_components`."""
         return weight_price(config, self.tensor) + (weight_price(config, self.bias) if self.bias else 0.0)
 
 
@@ -107,19 +113,20 @@ class Components:
             n_heads: Heads of a layer.
             rows: Of the batch; None is all.
         """
+        return [self.without_one(index, n_heads, rows) for index in range(first)]
+
+    def without_one(self, index: int, n_heads: int, rows: tuple[int, ...] | None = None) -> Intervention:
+        """What runs the model without one component; arguments as above."""
         head = self.matrix.head
         mask = None if head is None else (torch.arange(n_heads) == head)[:, None]
-        return [
-            Intervention(
-                self.matrix.hook,
-                self.right[index],
-                "project_out",
-                mask=mask,
-                rows=rows,
-                offset=float(self.offsets[index]),
-            )
-            for index in range(first)
-        ]
+        return Intervention(
+            self.matrix.hook,
+            self.right[index],
+            "project_out",
+            mask=mask,
+            rows=rows,
+            offset=float(self.offsets[index]),
+        )
 
     def patch(self, first: int) -> tuple[Tensor, Tensor]:
         """What takes the first so many components out of the weight, as factors `left`, `right`."""
