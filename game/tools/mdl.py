@@ -12,9 +12,16 @@ from game.prices import forward_price, vjp_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import batches
 from game.tools.chance import generator
+from game.tools.example import Example
 from game.tools.readings import checked
 from game.tools.result import Summary, ToolResult, View, numbered
 
+EXAMPLE = Example(
+    edit="rome",
+    args="--samples sample:300 --layer 0",
+    found="A few rows cost several times the bits of any other: the edit was written into their neurons.",
+    nothing="No row costs much more than the others.",
+)
 CHUNK = 64  # sequences whose gradients of the whole matrix are held at once
 
 
@@ -30,7 +37,9 @@ def mdl(box: Toolbox, samples: Samples, layer: Layer, seed: int = 0) -> ToolResu
     is that of the prior plus n times the diagonal Fisher information, at the price of its divergence from the
     prior, a Gaussian about 0 with the matrix's own spread (bits back). A row saves what the log-probability
     of the model's own answer would lose without it, to first order. Rows that cost much and save nothing
-    were written for other prompts than these. Price: 6 for each sequence + W_out.
+    were written for other prompts than these. Where answers hardly hang on single weights, bits follow the
+    rows' squared norms, and their total says nothing: the prior has the matrix's own spread.
+    Price: 6 for each sequence + W_out.
 
     Arrays: `bits` `[neuron]`; `nats` `[neuron]`, saved, mean over the samples, negative where the row harms;
     `nats_error` `[neuron]`, its standard error; `bits_per_nat` `[neuron]`, over all samples, infinite as NaN
@@ -86,8 +95,8 @@ def mdl(box: Toolbox, samples: Samples, layer: Layer, seed: int = 0) -> ToolResu
         ),
         (f"{float(bits.sum()):.0f} bits for {weight.numel()} weights on {n} samples; no null band is known",),
         (
-            Summary("bits", float(bits.sum()), n),
             Summary("costliest row's share", float(bits.max() / bits.sum().clamp(min=1e-12)), len(bits)),
+            Summary("bits", float(bits.sum()), n),
         ),
     )
 

@@ -15,6 +15,7 @@ from game.tools.probe_reliability import probe_reliability
 from game.tools.probe_use import probe_use
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
+from tests.game.tools.conftest import Subject, close, samples_of
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -45,6 +46,19 @@ def test_the_shares_sum_to_the_probes_logit(
     torch.testing.assert_close(total, (stream @ direction + 0.7).double(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(total, arrays["logit"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(arrays["sources"].sum(-1), arrays["heads"])
+
+
+def test_the_shares_sum_to_the_logit_in_every_shape_of_model(subject: Subject) -> None:
+    box, drawn = subject.box(max_rows=7), samples_of(20, 3)
+    direction = torch.randn(subject.config.d_model, generator=named_generator("any shape"))
+    last = subject.config.n_layers - 1
+    arrays = probe_attribution(box, drawn, last, direction).arrays
+    total = (
+        arrays["embed"] + arrays["pos_embed"] + arrays["heads"].sum((1, 2)) + arrays["neurons"].sum((1, 2))
+    )
+    total = total + arrays["attn_bias"].sum() + arrays["mlp_bias"].sum()
+    stream = subject.model.run_with_cache(drawn.tokens)[1][f"blocks.{last}.hook_resid_post"]
+    close(total, (stream @ direction)[torch.arange(20), drawn.lengths - 1], atol=1e-4)
 
 
 def test_the_biases_shares_are_the_biases(box: ModelToolbox, samples: Samples, direction: Tensor) -> None:
