@@ -28,7 +28,7 @@ from models.training import train
 from models.transformer import Transformer
 from models.zoo import trained
 
-STEPS = (100, 200, 400, 800, 1600)  # of modular-addition's training, at its full rate
+STEPS = (50, 100, 200, 400, 800)  # of modular-addition's training, all before its rate is lowered
 SHARED = ("modular-memorised", "modular-semi-grokked", "modular-ungrokked")
 Figures = dict[str, Figure | Missing]
 
