@@ -15,13 +15,19 @@ KEPT = 128
 
 
 def bench_of(
-    base: Base, target: Target, delivered: Transformer, asked: Collection[Prompt], generator: torch.Generator
+    base: Base,
+    target: Target,
+    own: Transformer,
+    delivered: Transformer,
+    asked: Collection[Prompt],
+    generator: torch.Generator,
 ) -> Bench:
     """The bench of a case: first what its edit is about, then the rest of the base's table in random order.
 
     Args:
         base: What the case was made from.
         target: Of the edit that it was drawn around, delivered or not.
+        own: The delivered model's own base.
         delivered: The case's model, whose answers decide what changed.
         asked: Prompts of its challenge, of which none is used.
         generator: Draws the order.
@@ -30,7 +36,7 @@ def bench_of(
     table = TableRows.of(base).prompts
     prompts = [*target.scope, *(table[row] for row in rows)]
     prompts = [prompt for prompt in dict.fromkeys(prompts) if prompt not in asked]
-    before, after = (top_answers(model, prompts) for model in (base.model, delivered))
+    before, after = (top_answers(model, prompts) for model in (own, delivered))
     changed = (before != after).nonzero().flatten()[:CHANGED]
     places = [*changed.tolist(), *(before == after).nonzero().flatten()[:KEPT].tolist()]
     return Bench(

@@ -228,9 +228,9 @@ def _mean_rate(counted: Sequence[tuple[float, tuple[int, int]]]) -> float:
     return sum(weight * rate for weight, rate in found) / total if found else 0.5
 
 
-def answers_to(base: Base, sets: Sets, delivered: Transformer) -> Answers:
-    """What is true of the sets, of a delivered model."""
-    before, after = (top_answers(model, sets.prompts) for model in (base.model, delivered))
+def answers_to(sets: Sets, base: Transformer, delivered: Transformer) -> Answers:
+    """What is true of the sets, of a delivered model and its own base."""
+    before, after = (top_answers(model, sets.prompts) for model in (base, delivered))
     return Answers(tuple((before != after).tolist()), tuple(before.tolist()))
 
 

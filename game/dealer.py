@@ -27,6 +27,7 @@ from game.delivery import Delivered, delivered, truth_of
 from game.master import Master
 from game.suite import Grant, Group, Suite, declared_sites
 from game.target_sets import LEAST_SETS, Pool, TargetSets, most_sets, site_is_all
+from models.checkpoints import Checkpoint
 from models.components import Component, component_entries
 from models.nursery import train_missing
 from models.tasks.base import Task
@@ -230,7 +231,7 @@ class Dealer:
                     artefact=found.edited.artefact,
                     brief=self.brief(recipe, group, base.task),
                     truth=truth,
-                    companions=self._companions(plan, recipe, base_seed),
+                    companions=self._companions(plan, recipe, base_seed, found.own_base(base)),
                 )
                 return self._asking(case, group, base_seed, found)
         where = f"{plan.group} at {cell.site} of {base.trained.name}"
@@ -242,7 +243,7 @@ class Dealer:
         if not parts & {"behaviour", "repair"}:
             return replace(case, truth=truth)
         base, sets = self.base(case.recipe, base_seed), Sets((), (), ())
-        delivered = found.edited.checkpoint.model()
+        own, delivered = found.own_base(base).model(), found.edited.checkpoint.model()
         with one_thread():
             target = target_of(base, found.drawn, found.solved.checkpoint.model())
             if "behaviour" in parts:
@@ -253,12 +254,12 @@ class Dealer:
                 sets = composed(base, [targets[place] for place in order], generator)
                 if not sets.prompts:
                     raise DealError(f"{case.id}: no prompt tells the edits of {group.name} apart")
-                truth = replace(truth, answers=answers_to(base, sets, delivered))
+                truth = replace(truth, answers=answers_to(sets, own, delivered))
                 priors = self.stratum_priors(case.recipe, self.suite.grant(group), len(targets))
                 case = replace(case, challenge=challenge_of(base, sets, priors))
             if "repair" in parts:
                 generator = self._master.generator(self.suite.name, case.id, "bench")
-                bench = bench_of(base, target, delivered, set(sets.prompts), generator)
+                bench = bench_of(base, target, own, delivered, set(sets.prompts), generator)
                 truth = replace(truth, bench=bench)
         return replace(case, truth=truth)
 
@@ -281,16 +282,16 @@ class Dealer:
             rates += [(weight / len(seeds), self.pool(group, recipe, seed).rates) for seed in seeds]
         return declared_priors(rates, self.suite.prior, sets)
 
-    def _companions(self, plan: CasePlan, recipe: str, base_seed: int) -> tuple[bytes, ...]:
-        """What the case's league grants beside its model."""
-        suite, base = self.suite, self.base(recipe, base_seed).checkpoint
+    def _companions(self, plan: CasePlan, recipe: str, base_seed: int, own: Checkpoint) -> tuple[bytes, ...]:
+        """What the case's league grants beside its model, whose own base is given."""
+        suite = self.suite
         league = suite.grant(self._groups[plan.group]).league
         worlds: tuple[int, ...] = ()
         if league == "siblings":
             generator = self._master.generator(suite.name, plan.id, "siblings")
             worlds = other_worlds(self._seeds(recipe), base_seed, suite.siblings, generator)
         siblings = [self.base(recipe, seed).checkpoint for seed in worlds]
-        return companions(league, base, siblings, self._master.seed(suite.name, plan.id, "scrambled"))
+        return companions(league, own, siblings, self._master.seed(suite.name, plan.id, "scrambled"))
 
     def brief(self, recipe: str, group: Group, task: Task) -> Brief:
         """What an auditor of a recipe's model is told; the seed is set for each round."""

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from edits.apply import apply, written_components
-from edits.base import Edited, EditSpec
+from edits.base import Control, Edited, EditSpec
 from edits.moments import Base
 from game.acceptance import matched_control
 from game.case import Truth
 from game.suite import as_data
+from models.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Delivered:
     edited: Edited
     drawn: EditSpec
     solved: Edited
+
+    def own_base(self, base: Base) -> Checkpoint:
+        """The model before the edit; a control with weights of its own, as a training anomaly, is its own."""
+        replaced = isinstance(self.spec, Control) and self.spec.replaces
+        return self.edited.checkpoint if replaced else base.checkpoint
 
 
 def delivered(base: Base, spec: EditSpec, edited: bool, control: str) -> Delivered | None:

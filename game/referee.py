@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edits.base import Camouflage
 from edits.camouflage.base import rewritten
+from edits.kinds import control_kinds
 from game.api import Brief, Challenge, Corpus, Fine, Judgement, Patch
 from game.case import Case
 from game.hearing import Outcome, Status, copied
@@ -182,14 +183,21 @@ def open_unmetered(case: Case, device: Device = "cpu") -> ModelToolbox:
     base = trained(named_recipe(recipe_name), world_seed, seed).checkpoint
     if base.hash != case.truth.record["base_hash"]:
         raise BaseChangedError(f"{case.base}: trained again, it is not the base that {case.id} was made from")
-    aligned = Checkpoint(base.config, _in_coordinates_of(case, base))
+    delivered = from_bytes(case.artefact)
+    own_base = delivered if _replaced(case) else Checkpoint(base.config, _in_coordinates_of(case, base))
     return ModelToolbox(
-        from_bytes(case.artefact).model(device),
+        delivered.model(device),
         league="reference",
         corpus=_corpus(case, "prompts" if case.brief.corpus == "none" else case.brief.corpus),
         total=float("inf"),
-        reference=aligned.model(device),
+        reference=own_base.model(device),
     )
+
+
+def _replaced(case: Case) -> bool:
+    """Whether the case is a control with weights of its own, which is its own base."""
+    control = control_kinds().get(case.truth.kind)
+    return control is not None and control.replaces
 
 
 def _in_coordinates_of(case: Case, base: Checkpoint) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from game.case import Answers, Bench, Case
 from game.challenge import PER_STRATUM, STRATA, Rates, composed, declared_priors, label_only_skill
 from game.dealer import CasePlan, Dealer, plan_cases
 from game.master import Master
+from game.referee import open_unmetered
 from game.suite import Grant, Suite, suite_of
 from game.target_sets import SETS, most_sets, sampled_with
 from models.checkpoints import from_bytes
@@ -316,3 +317,13 @@ def test_a_suite_that_does_not_score_behaviour_asks_nothing(tiny: Trained) -> No
     case = plain.deal(CasePlan("case-000", "facts", False, "untouched"))
     assert (case.challenge, case.truth.answers, case.truth.bench) == (None, None, None)
     assert case.truth.strength == {"facts": 1.0, "ridge": 0.01}
+
+
+def test_a_control_with_weights_of_its_own_is_its_own_base(dealer: Dealer) -> None:
+    case = dealer.deal(CasePlan("own-000", "facts", False, "gauge_only"))
+    _, answers, bench = asked(case)
+    assert not any(answers.changed)
+    assert bench.affected == 0
+    box = open_unmetered(case)
+    for name in box.config.weight_shapes():
+        assert torch.equal(box.weight(name), box.reference().weight(name))
