@@ -134,7 +134,7 @@ def _digits(value: float, wide: int, scale: Scale) -> str:
     if wide <= whole:
         return ""
     decimals = min(max(wide - whole - 2, 0), 3)
-    return f"{value:.{decimals}f}" if largest >= 10.0**-decimals else ""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}" if largest >= 10.0**-decimals else ""
 
 
 def _header(labels: Sequence[str], wide: int) -> str:
