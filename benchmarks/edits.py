@@ -28,7 +28,7 @@ from edits.camouflage.base import CamouflageError, Exact, rewritten
 from edits.camouflage.folder import passes
 from edits.kinds import families
 from edits.moments import Base
-from game.edit_table import SEEDS, Attempt, all_attempts
+from game.red.edit_table import SEEDS, Attempt, all_attempts
 from game.report.edit_table_view import measured, table_markdown
 from models.checkpoints import Checkpoint, from_bytes, to_bytes
 from models.components import Component

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from game import seal
-from game.run_folder import DATABASE, SEAL
+from game.proof import seal
+from game.runs.run_folder import DATABASE, SEAL
 from models.checkpoints import write_atomically
 
 Row = dict[str, Any]

@@ -22,16 +22,16 @@ from benchmarks import fuzz, tampering
 from benchmarks.figures import Figure, Missing, mean_of, print_json, show, spread_of
 from game.api import Brief, component_entries
 from game.case import Case, Truth
-from game.challenge import label_only_skill
-from game.dealer import Dealer, plan_cases, public_part
+from game.dealing.challenge import label_only_skill
+from game.dealing.dealer import Dealer, plan_cases, public_part
+from game.dealing.master import Master
+from game.dealing.suite import Suite, load_suite
 from game.loader import AUDITOR, LoadedAuditor, load_auditor
-from game.master import Master
 from game.referee import play_round
 from game.sandbox.check import not_above, reach
 from game.sandbox.isolated import load_isolated
 from game.sandbox.tiers import IsolationError
 from game.sandbox.warden import Sandbox
-from game.suite import Suite, load_suite
 from models.checkpoints import checkpoint_of, to_bytes
 from models.recipe import named_recipe
 from models.seeds import named_generator

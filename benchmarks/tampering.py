@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, print_json, show, spread_of
 from benchmarks.mutations import CHANGES, copied, mutate
 from game.loader import load_auditor
-from game.tournament import run_tournament
-from game.verify import Wanted, verify
+from game.proof.verify import Wanted, verify
+from game.runs.tournament import run_tournament
 from tests.tiny_suite import tiny_suite
 
 AUDITORS = ("prior", "random_guess", "spectral_spike")

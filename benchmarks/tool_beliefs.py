@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.figures import Figure, Missing, print_json, show, spread_of
 from game.api import Samples
-from game.public_corpus import public_corpus
-from game.toolbox import ModelToolbox
+from game.dealing.public_corpus import public_corpus
+from game.toolbox.live import ModelToolbox
 from game.tools.ccs import METHODS, ccs
 from game.tools.progress import progress
 from game.tools.result import ToolResult

@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from edits.kinds import load_spec
+from game.by_hand.menu import REQUIRED, Parameter, Tool, load_tool
+from game.by_hand.subject import ToolSubject, edited_subjects
+from game.by_hand.words import given
 from game.catalogue import tool_prices, tools
 from game.cli._tool_parser import tool_parser, words_of
-from game.report.tool_panels import number
-from game.report.tool_picture import result_picture
-from game.tool_menu import REQUIRED, Parameter, Tool, load_tool
-from game.tool_subject import ToolSubject, edited_subjects
-from game.tool_words import given
+from game.drawing.panels import number
+from game.drawing.picture import result_picture
 from game.tools.example import Example
 from game.tools.result import ToolResult
 from models.recipe import named_recipe

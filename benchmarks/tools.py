@@ -15,7 +15,7 @@ from benchmarks.figures import Figure, Missing, print_json, show, spread_of
 from benchmarks.models import figure, peer
 from benchmarks.peers.speed import speed
 from game.api import Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.causal_trace import causal_trace
 from game.tools.questions import Contrast
 from models.recipe import named_recipe

@@ -11,7 +11,7 @@ from game.api import Auditor, Fine, Judgement, Patch, Report
 from game.rules.fine import checked_fine
 from game.rules.patch import checked_patch
 from game.rules.report import complete
-from game.scoring import Belief, Declared
+from game.scoring.scores import Belief, Declared
 from models.naming import one_line
 from models.transformer import TransformerConfig
 

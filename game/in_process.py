@@ -17,12 +17,12 @@ import torch
 
 from game.api import Auditor, Brief, Challenge, Judgement
 from game.hearing import Outcome, copied, described
-from game.interrupts import Stopped
 from game.loader import LoadedAuditor
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
-from game.scoring import Declared
-from game.transcript import Recorded
+from game.runs.interrupts import Stopped
+from game.scoring.scores import Declared
+from game.toolbox.transcript import Recorded
 from models.naming import one_line
 
 

@@ -14,18 +14,18 @@ from edits.camouflage.base import rewritten
 from edits.kinds import control_kinds
 from game.api import Brief, Challenge, Corpus, Fine, Judgement, Patch
 from game.case import Case
+from game.dealing.public_corpus import public_corpus
 from game.hearing import Outcome, Status, copied
 from game.in_process import heard_in_process
-from game.judging import verdict
 from game.loader import LoadedAuditor
-from game.public_corpus import public_corpus
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.sandbox.isolated import IsolatedAuditor
 from game.sandbox.tiers import Tier
-from game.scoring import Declared, Score
-from game.toolbox import CorpusSampler, ModelToolbox
-from game.transcript import Recorded, Transcript
+from game.scoring.judging import verdict
+from game.scoring.scores import Declared, Score
+from game.toolbox.live import CorpusSampler, ModelToolbox
+from game.toolbox.transcript import Recorded, Transcript
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
 from models.recipe import named_recipe

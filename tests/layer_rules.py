@@ -19,17 +19,17 @@ MAY_IMPORT = {
     "game.tools.result": (
         "game.tools",
         "game.api",
-        "game.report.tool_figure",
+        "game.drawing.figure",
     ),  # `figure()`, when it is called
-    "game.report.tool_figure": (
+    "game.drawing.figure": (
         "game.tools",
         "game.api",
-        "game.report.tool_panels",
-        "game.report.tool_colours",
+        "game.drawing.panels",
+        "game.drawing.colours",
     ),
-    "game.report.tool_panels": ("game.tools", "game.api"),
-    "game.report.tool_colours": ("game.report.tool_panels",),
-    "game.tools": ("game.tools", "game.api", "game.prices"),
+    "game.drawing.panels": ("game.tools", "game.api"),
+    "game.drawing.colours": ("game.drawing.panels",),
+    "game.tools": ("game.tools", "game.api", "game.toolbox.prices"),
     "game": ("game", "edits", "models"),
 }
 LOADED_BY_NAME_ONLY = ("auditors", "edits.strategies")

@@ -18,15 +18,15 @@ from edits.circuits.heads import HeadAblate
 from edits.kinds import load_spec
 from edits.moments import Base
 from game.api import Samples
+from game.by_hand.menu import load_tool
 from game.case import Truth
 from game.cli._entry import build_parser, command_names
 from game.cli._tool_parser import tool_parser, words_of
+from game.dealing.suite import suite_of
 from game.loader import load_auditor
 from game.referee import play_round
 from game.rules.judgement import judged
-from game.suite import suite_of
-from game.tool_menu import load_tool
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from models.checkpoints import checkpoint_of, from_bytes
 from models.recipe import load_recipe, named_recipe
 from models.seeds import named_generator

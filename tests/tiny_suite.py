@@ -1,6 +1,6 @@
 """A suite on the recipe that trains in seconds, as text that tests may spoil."""
 
-from game.suite import Suite, suite_of
+from game.dealing.suite import Suite, suite_of
 from models.strict_yaml import parse_document
 
 TINY_SUITE = """\

@@ -10,8 +10,8 @@ from benchmarks.fuzzing.door import Door, mutated
 from benchmarks.fuzzing.line import Memory, bytes_of
 from game.api import Samples
 from game.sandbox.serving import Desk
-from game.toolbox import ModelToolbox
-from game.wire import Frame, WireError, decode
+from game.sandbox.wire import Frame, WireError, decode
+from game.toolbox.live import ModelToolbox
 from models.seeds import named_generator
 from models.transformer import Transformer
 from tests.game.hand_made import CONFIG

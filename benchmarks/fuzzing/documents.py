@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzzing.door import Door, mutated
 from edits.kinds import load_spec
-from game.suite import FOLDER as SUITES
-from game.suite import suite_of
+from game.dealing.suite import FOLDER as SUITES
+from game.dealing.suite import suite_of
 from models.recipe import FOLDER as RECIPES
 from models.recipe import load_recipe
 from models.strict_yaml import ConfigError, Document, StrictModel, parse_document

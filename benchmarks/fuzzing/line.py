@@ -2,7 +2,7 @@
 
 import io
 
-from game.wire import Channel, Frame, WireClosedError, decode, encode
+from game.sandbox.wire import Channel, Frame, WireClosedError, decode, encode
 
 
 class Memory(Channel):

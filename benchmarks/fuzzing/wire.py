@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from benchmarks.fuzzing.door import Door, mutated
-from game.wire import DTYPES, Channel, Frame, WireError, decode, encode
+from game.sandbox.wire import DTYPES, Channel, Frame, WireError, decode, encode
 from tests.game.identical import identical
 
 TENSORS = {

@@ -14,8 +14,8 @@ from game.hearing import copied
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.sandbox.testimony import judgement_frame, read_judgement, read_report, report_frame
-from game.scoring import Declared
-from game.wire import Frame, WireError
+from game.sandbox.wire import Frame, WireError
+from game.scoring.scores import Declared
 from tests.game.hand_made import CHALLENGE, CONFIG, brief
 from tests.game.identical import identical
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.peers.tl import random_checkpoint
 from game.api import Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.integrated_gradients import integrated_gradients
 from game.tools.patch import patch
 from game.tools.questions import Contrast

@@ -3,7 +3,7 @@
 import torch
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import Prompts
 from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered

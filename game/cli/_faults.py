@@ -20,14 +20,14 @@ def told_to_user() -> Iterator[None]:
         CommandError: With the fault's own message.
     """
     from edits.base import EditError
-    from game.database import StoreError
-    from game.dealer import DealError
+    from game.dealing.dealer import DealError
     from game.loader import LoadError
     from game.referee import BaseChangedError
+    from game.runs.database import StoreError
+    from game.runs.store import RunInUseError
+    from game.runs.tournament import TournamentError
     from game.sandbox.tiers import IsolationError
     from game.selfcheck.verdicts import LeakError
-    from game.store import RunInUseError
-    from game.tournament import TournamentError
     from models.strict_yaml import ConfigError
     from models.training import TrainingError
     from models.zoo import CacheError

@@ -12,8 +12,8 @@ from game.cli._progress import say
 from models.naming import unknown
 
 if TYPE_CHECKING:
+    from game.dealing.suite import Suite
     from game.loader import LoadedAuditor
-    from game.suite import Suite
     from models.recipe import Recipe
 
 ENTRY_POINTS = "audit_game.auditors"
@@ -47,7 +47,7 @@ def load_suite(name: str, budget: float | None = None) -> "Suite":
     if not is_path(name):
         check_name("suite", name, suites())
     with told_to_user():
-        from game.suite import load_suite
+        from game.dealing.suite import load_suite
 
         suite = load_suite(name)
         return suite if budget is None else suite.with_budget(budget)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from game.events import (
+from game.report.plain_text import one_line
+from game.runs.events import (
     CaseAwaited,
     CaseDealt,
     CasesCommitted,
@@ -22,7 +23,6 @@ from game.events import (
     RunClosed,
     RunOpened,
 )
-from game.report.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from game.loader import LoadedAuditor
-    from game.red import Terms
+    from game.red.play import Terms
     from game.report.red_view import Faced
-    from game.tournament import RunResult
+    from game.runs.tournament import RunResult
 
 
 def play_red(args: argparse.Namespace) -> int:
@@ -53,8 +53,8 @@ def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str,
         console().print(preview_view(found), "")
     with watching(args) as watch, told_to_user():
         from edits.base import EditError
-        from game.red import matching_controls, playable, spec_suite, strengths
-        from game.tournament import run_tournament
+        from game.red.play import matching_controls, playable, spec_suite, strengths
+        from game.runs.tournament import run_tournament
 
         try:
             ladder = strengths(found.spec)
@@ -81,8 +81,8 @@ def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[
         check_name("red strategy", args.target, strategies())
     with watching(args) as watch, told_to_user():
         from game.loader import load_strategy
-        from game.strategies import strategy_source
-        from game.tournament import play_source
+        from game.red.strategies import strategy_source
+        from game.runs.tournament import play_source
 
         name, strategy = load_strategy(args.target, {})
         terms = _terms(args, args.recipe or "facts-small")
@@ -92,7 +92,7 @@ def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[
 
 
 def _terms(args: argparse.Namespace, recipe: str) -> "Terms":
-    from game.red import Terms
+    from game.red.play import Terms
 
     terms = Terms(recipe=recipe, cases=args.cases, checkpoints=args.checkpoints, trials=args.trials)
     return terms if args.budget is None else terms.with_budget(args.budget)
@@ -100,7 +100,7 @@ def _terms(args: argparse.Namespace, recipe: str) -> "Terms":
 
 def _faced(result: "RunResult", group: str, label: str) -> "Faced":
     """What the panel made of one group's cases."""
-    from game.red import red_score
+    from game.red.play import red_score
     from game.report.red_view import Faced
 
     board = result.leaderboard

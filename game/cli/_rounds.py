@@ -14,11 +14,11 @@ from game.cli._names import load_auditors, load_suite
 from game.cli._progress import watching
 
 if TYPE_CHECKING:
+    from game.dealing.suite import Suite
     from game.loader import LoadedAuditor
-    from game.readouts import Readouts
     from game.report.debrief import Debrief
-    from game.suite import Suite
-    from game.tournament import OnEvent, RunResult
+    from game.runs.tournament import OnEvent, RunResult
+    from game.standings.readouts import Readouts
 
 
 def play(
@@ -47,7 +47,7 @@ def _played(
     args: argparse.Namespace, suite: "Suite", players: "list[LoadedAuditor]", case_id: str
 ) -> "RunResult":
     with watching(args) as watch, told_to_user():
-        from game.tournament import play_source, suite_source
+        from game.runs.tournament import play_source, suite_source
 
         if args.rated:
             _require_no_leak(suite, watch)
@@ -58,7 +58,7 @@ def _played(
 
 def _require_no_leak(suite: "Suite", on_event: "OnEvent") -> None:
     """Nothing, if a self-check of this suite and code has passed, or passes now."""
-    from game.events import CaseAwaited, ModelTraining
+    from game.runs.events import CaseAwaited, ModelTraining
     from game.selfcheck.gate import require_no_leak
     from models.training import Progress
 
@@ -133,7 +133,7 @@ def _print_tables(result: "RunResult", shown: "Sequence[Debrief]") -> None:
 
 def _readouts(result: "RunResult") -> "tuple[Readouts, ...]":
     """What the run says beside its skills, auditors in the order of the leaderboard."""
-    from game.readouts import readouts
+    from game.standings.readouts import readouts
 
     return readouts(result.cases, result.rounds, [row.auditor for row in result.leaderboard.rows])
 

@@ -8,7 +8,7 @@ from game.cli._names import load_recipe
 from game.cli._progress import say
 
 if TYPE_CHECKING:
-    from game.lab import Preview
+    from game.red.lab import Preview
     from models.training import Progress
 
 
@@ -21,7 +21,7 @@ def previewed(path: Path, recipe_name: str | None, world: int) -> "Preview":
     with told_to_user():
         from edits.base import EditError
         from edits.kinds import load_spec, located
-        from game.lab import preview, usual_recipe
+        from game.red.lab import preview, usual_recipe
         from models.strict_yaml import read_document
 
         document = read_document(path)

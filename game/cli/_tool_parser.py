@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
+from game.by_hand.menu import REQUIRED, Parameter, Tool
+from game.by_hand.words import VECTOR
 from game.cli._entry import Parser
 from game.cli._options import add_output_options, add_seed, positive
-from game.tool_menu import REQUIRED, Parameter, Tool
-from game.tool_words import VECTOR
 
 ARGUMENT = "argument_"  # before the names of a tool's own arguments, so that none is mistaken for ours
 MANY = (

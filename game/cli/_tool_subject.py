@@ -10,8 +10,8 @@ from game.cli._progress import say
 from models.naming import unknown
 
 if TYPE_CHECKING:
+    from game.by_hand.subject import ToolSubject
     from game.case import Case
-    from game.tool_subject import ToolSubject
     from models.training import Progress
 
 
@@ -28,7 +28,7 @@ def subject_of(on: str, world: int | None, edit: Path | None, public_seed: int) 
         raise CommandError(
             f"--on: {on} is a case, which has an edit or none of its own; leave --edit and --world out"
         )
-    from game.tool_subject import case_subject
+    from game.by_hand.subject import case_subject
 
     return case_subject(_case(source, case_id, public_seed))
 
@@ -40,7 +40,7 @@ def _model(name: str, world: int, edit: Path | None) -> "ToolSubject":
     with told_to_user():
         from edits.base import EditError
         from edits.kinds import load_spec, located
-        from game.tool_subject import edited_subjects, recipe_subject
+        from game.by_hand.subject import edited_subjects, recipe_subject
         from models.strict_yaml import read_document
 
         document = None if edit is None else read_document(edit)
@@ -63,7 +63,7 @@ def _case(source: str, case_id: str, public_seed: int) -> "Case":
     """A case of a run that was played, or of a suite."""
     if (Path(source) / "run.db").is_file():
         with told_to_user():
-            from game.store import read_run
+            from game.runs.store import read_run
 
             with read_run(Path(source)) as store:
                 found = store.case(case_id)
@@ -76,9 +76,9 @@ def _case(source: str, case_id: str, public_seed: int) -> "Case":
         raise CommandError(f"--on: {unknown('suite', source, names)}; or the folder of a run")
     suite = load_suite(source)
     with told_to_user():
-        from game.events import Event, ModelTraining
-        from game.master import Master
-        from game.tournament import suite_source
+        from game.dealing.master import Master
+        from game.runs.events import Event, ModelTraining
+        from game.runs.tournament import suite_source
 
         def on_event(event: Event) -> None:
             if isinstance(event, ModelTraining) and event.step % 500 == 0:

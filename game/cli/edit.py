@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from game.cli._faults import CommandError
 
 if TYPE_CHECKING:
-    from game.edit_table import Attempt
-    from game.lab import Preview
+    from game.red.edit_table import Attempt
+    from game.red.lab import Preview
     from models.training import Progress
 
 
@@ -64,8 +64,8 @@ def _table(args: argparse.Namespace) -> int:
 
     with watching(args) as watch, told_to_user():
         from edits.kinds import families
-        from game.edit_table import SEEDS, all_attempts
-        from game.events import ModelTraining
+        from game.red.edit_table import SEEDS, all_attempts
+        from game.runs.events import ModelTraining
         from models.nursery import train_missing
 
         kinds = args.kinds.split(",") if args.kinds else list(families())

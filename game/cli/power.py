@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from game.power import Need
+    from game.standings.power import Need
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def _needs(args: argparse.Namespace) -> "list[Need]":
     from game.cli._names import shipped_yardsticks
 
     with told_to_user():
-        from game.power import PowerError, needs
-        from game.store import read_run
+        from game.runs.store import read_run
+        from game.standings.power import PowerError, needs
 
         with read_run(args.run_folder) as store:
             cases, rounds = store.cases(), store.rounds()

@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from game.dealing.suite import Suite
     from game.selfcheck.verdicts import SelfCheck
-    from game.suite import Suite
     from models.training import Progress
 
 
@@ -44,7 +44,7 @@ def _found(args: argparse.Namespace, suite: "Suite") -> "SelfCheck":
     from game.cli._progress import watching
 
     with watching(args) as watch, told_to_user():
-        from game.events import CaseAwaited, ModelTraining
+        from game.runs.events import CaseAwaited, ModelTraining
         from game.selfcheck.gate import default_cases, fresh_master, master_of, remember, selfcheck
 
         def on_step(model: str, progress: "Progress") -> None:

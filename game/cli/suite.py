@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from game.description import Description
-    from game.suite import Suite
+    from game.dealing.description import Description
+    from game.dealing.suite import Suite
     from models.training import Progress
 
 
@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> int:
 
     suite = load_suite(args.suite)
     with watching(args) as watch, told_to_user():
-        from game.dealer import Dealer
-        from game.description import describe
-        from game.events import ModelTraining
-        from game.master import Master
+        from game.dealing.dealer import Dealer
+        from game.dealing.description import describe
+        from game.dealing.master import Master
+        from game.runs.events import ModelTraining
 
         def on_step(model: str, progress: "Progress") -> None:
             watch(ModelTraining(model, progress.step, progress.steps))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from game.tool_menu import Tool
-    from game.tool_subject import ToolSubject
+    from game.by_hand.menu import Tool
+    from game.by_hand.subject import ToolSubject
     from game.tools.result import ToolResult
 
 PICTURES = (".png", ".svg")
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from game.cli._names import check_name
 
     check_name("tool", args.name, tools())
+    from game.by_hand.menu import load_tool
     from game.cli._tool_parser import tool_parser
-    from game.tool_menu import load_tool
 
     tool = load_tool(args.name)
     chosen = tool_parser(tool).parse_args(args.rest)
@@ -71,11 +71,11 @@ def _look(tool: "Tool", chosen: argparse.Namespace) -> int:
 def _result(tool: "Tool", subject: "ToolSubject", chosen: argparse.Namespace) -> "ToolResult":
     """What the tool finds; whatever is refused, is refused before anything is charged."""
     from game.api import AccessError, BudgetExceededError, RequestError
+    from game.by_hand.menu import price
+    from game.by_hand.words import WordsError, given
     from game.cli._faults import CommandError
     from game.cli._progress import say
     from game.cli._tool_parser import words_of
-    from game.tool_menu import price
-    from game.tool_words import WordsError, given
 
     box = subject.box
     try:
@@ -94,7 +94,7 @@ def _result(tool: "Tool", subject: "ToolSubject", chosen: argparse.Namespace) ->
 
 def _save(path: Path, result: "ToolResult", subject: "ToolSubject") -> None:
     from game.cli._faults import CommandError
-    from game.report.tool_picture import result_picture
+    from game.drawing.picture import result_picture
 
     picture = result_picture(result, subject.task, "svg" if path.suffix == ".svg" else "png")
     try:
@@ -109,14 +109,14 @@ def _show(chosen: argparse.Namespace, result: "ToolResult", subject: "ToolSubjec
 
         print_json(result.to_dict() | {"on": subject.name})
     elif chosen.display == "plain":
-        from game.report.tool_terminal import result_lines
+        from game.drawing.terminal import result_lines
 
         print("\n".join(result_lines(result)))
     elif chosen.display == "rich":
         from rich.text import Text
 
         from game.cli._console import console
-        from game.report.tool_terminal import result_view
+        from game.drawing.terminal import result_view
 
         console().print(
             Text(subject.name, style="dim"), result_view(result, subject.task, chosen.slices), sep="\n"

@@ -82,6 +82,6 @@ def _load(kind: str, document: "Document", folder: Path) -> None:
 
         load_spec(document)
     else:
-        from game.suite import suite_of
+        from game.dealing.suite import suite_of
 
         suite_of(document)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from game.verify import Verification
+    from game.proof.verify import Verification
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, show what was checked; 3 if anything does not hold."""
     from game.cli._faults import CommandError, told_to_user
-    from game.verify import NoRunError, Wanted, verify
+    from game.proof.verify import NoRunError, Wanted, verify
 
     try:
         with told_to_user():

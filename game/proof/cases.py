@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from game import seal
-from game.dealer import CasePlan, plan_cases
-from game.master import Master
+from game.dealing.dealer import CasePlan, plan_cases
+from game.dealing.master import Master
+from game.dealing.suite import Suite
+from game.proof import seal
 from game.proof.evidence import Evidence, Row
 from game.proof.findings import Fault, Rule, differing
-from game.run_folder import ARTIFACTS, artefact_path
-from game.serialise import truth_from_json
-from game.suite import Suite
+from game.runs.run_folder import ARTIFACTS, artefact_path
+from game.runs.serialise import truth_from_json
 
 
 def suite_of_run(evidence: Evidence) -> Suite | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from game.case import Case
-from game.database import StoreError, connect
-from game.master import Master
-from game.run_folder import DATABASE, SEAL
-from game.store import RunInfo, case_of_row, run_info
+from game.dealing.master import Master
+from game.runs.database import StoreError, connect
+from game.runs.run_folder import DATABASE, SEAL
+from game.runs.store import RunInfo, case_of_row, run_info
 
 Row = dict[str, Any]
 SEALABLE = 4  # the first version of the store that holds what can be verified

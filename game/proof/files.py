@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from game import seal
-from game.database import VERSION, schema_of
+from game.proof import seal
 from game.proof.evidence import Evidence
 from game.proof.findings import Check, Fault, Rule, differing, guarded
-from game.run_folder import ARTIFACTS, DATABASE, LOCK, SEAL, TRANSCRIPTS
-from game.serialise import to_json
+from game.runs.database import VERSION, schema_of
+from game.runs.run_folder import ARTIFACTS, DATABASE, LOCK, SEAL, TRANSCRIPTS
+from game.runs.serialise import to_json
 
 BESIDE = ("*.png", "*.svg", "*.html")  # pictures and pages made from a run, which its seal does not cover
 

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import NamedTuple
 
-from game import seal
 from game.api import Report
 from game.case import Case
 from game.hearing import Outcome, copied
-from game.judging import verdict
+from game.proof import seal
 from game.proof.evidence import Evidence, Row
 from game.proof.findings import Fault, Rule, differing
 from game.referee import RoundRecord
 from game.rules.judgement import judged
-from game.run_folder import TRANSCRIPTS, transcript_path
-from game.scoring import Declared
-from game.serialise import record_from_row, to_json
-from game.store import round_key
-from game.tournament import auditor_seed
-from game.transcript import read_lines
+from game.runs.run_folder import TRANSCRIPTS, transcript_path
+from game.runs.serialise import record_from_row, to_json
+from game.runs.store import round_key
+from game.runs.tournament import auditor_seed
+from game.scoring.judging import verdict
+from game.scoring.scores import Declared
+from game.toolbox.transcript import read_lines
 from models.components import Component
 
 

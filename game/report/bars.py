@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from game.intervals import Interval
+from game.standings.intervals import Interval
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"

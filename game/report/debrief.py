@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from game.leaderboard import Leaderboard
 from game.referee import RoundRecord
 from game.rules.report import restated
-from game.store import StoredCase
+from game.runs.store import StoredCase
+from game.standings.leaderboard import Leaderboard
 from models.components import Component
 
 TOP = 5  # components shown, beside those that were written to

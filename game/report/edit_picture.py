@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from game.lab import Change, Preview
+from game.red.lab import Change, Preview
 
 BLUE, RED, GREY = "#0072b2", "#d55e00", "#999999"
 

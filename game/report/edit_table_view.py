@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from game.edit_table import Attempt
-from game.intervals import Interval, bootstrap_mean, wilson
+from game.red.edit_table import Attempt
+from game.standings.intervals import Interval, bootstrap_mean, wilson
 
 FACT_MEASURES = ("efficacy", "paraphrase", "neighbourhood", "retention", "drop")
 OTHER_MEASURES = ("effect", "drop", "changed", "kl")

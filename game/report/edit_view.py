@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edits.gates import GateResult
-from game.lab import Preview
+from game.dealing.suite import as_data
+from game.red.lab import Preview
 from game.report.bars import probability_bar, sparkline
 from game.report.plain_text import one_line
-from game.suite import as_data
 from models.bounds import Bound
 
 SHOWN = 8  # carriers and touched entries in one table or line

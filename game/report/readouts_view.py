@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from game.dose_response import DoseResponse
-from game.readouts import Figure, Readouts
 from game.report.plain_text import one_line
+from game.standings.dose_response import DoseResponse
+from game.standings.readouts import Figure, Readouts
 
 NAME = 28  # characters of a name
 

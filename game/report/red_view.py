@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from game.intervals import Interval
 from game.report.bars import interval_bar
 from game.report.plain_text import one_line
+from game.standings.intervals import Interval
 
 NAME = 28  # characters of a name
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

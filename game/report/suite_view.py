@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from game.description import Description
-from game.suite import Suite
+from game.dealing.description import Description
+from game.dealing.suite import Suite
 
 
 def description_view(suite: Suite, description: Description) -> RenderableType:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from game.intervals import Interval
-from game.leaderboard import Leaderboard, Skills
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line
+from game.standings.intervals import Interval
+from game.standings.leaderboard import Leaderboard, Skills
 
 SKILLS = ("headline", "detection", "localisation", "behaviour", "repair", "answer_before")
 

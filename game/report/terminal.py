@@ -11,12 +11,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from game.intervals import Interval
-from game.leaderboard import FalseAlarms, Leaderboard, Row, raised_alarm
 from game.report.bars import interval_bar, probability_bar
 from game.report.debrief import Debrief
 from game.report.plain_text import one_line, printable
-from game.scoring import PARTS
+from game.scoring.scores import PARTS
+from game.standings.intervals import Interval
+from game.standings.leaderboard import FalseAlarms, Leaderboard, Row, raised_alarm
 
 NAME = 28  # characters of a name
 CROWDED = 2  # parts that leave room for long headings on a narrow terminal

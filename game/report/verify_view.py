@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from game.proof.verify import Verification
 from game.report.plain_text import one_line
-from game.verify import Verification
 
 
 def verification_view(found: Verification) -> RenderableType:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from game.api import Brief, Report
 from game.rules.faults import ReportError, probability, shown
-from game.scoring import TOLERANCE, Belief, Declared
+from game.scoring.scores import TOLERANCE, Belief, Declared
 from models.components import Component
 from models.naming import unknown
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from game.api import Intervention
-from game.wire import Frame, WireError
+from game.sandbox.wire import Frame, WireError
 
 Primitive = Literal["logits", "activations", "vjp", "weight", "sample", "sibling", "reference"]
 _CARRIED = (torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64)

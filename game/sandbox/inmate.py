@@ -29,8 +29,8 @@ from game.sandbox.seccomp import lock_calls
 from game.sandbox.self_test import Targets, findings
 from game.sandbox.testimony import judgement_frame, read_challenge, report_frame
 from game.sandbox.tiers import IsolationError, Limits, Tier
-from game.scoring import Declared
-from game.wire import Channel, Frame
+from game.sandbox.wire import Channel, Frame
+from game.scoring.scores import Declared
 from models.naming import one_line
 
 _SIGKILL = 9

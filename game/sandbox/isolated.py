@@ -19,8 +19,8 @@ from game.loader import AUDITOR, LoadedAuditor, LoadError
 from game.sandbox.serving import Desk
 from game.sandbox.testimony import challenge_frame, read_judgement, read_report
 from game.sandbox.warden import Sandbox
-from game.transcript import Recorded
-from game.wire import Channel, Frame, WireClosedError, WireError, WireTimeoutError
+from game.sandbox.wire import Channel, Frame, WireClosedError, WireError, WireTimeoutError
+from game.toolbox.transcript import Recorded
 from models.naming import one_line
 
 Outcome = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from game import requests
 from game.api import AccessError, Budget, BudgetExceededError, Intervention, RequestError, Samples
-from game.interventions import compile_interventions
 from game.sandbox.calls import cotangent_tensors, intervention_data, intervention_tensors
-from game.wire import Channel, Frame, WireClosedError, WireError
+from game.sandbox.wire import Channel, Frame, WireClosedError, WireError
+from game.toolbox import requests
+from game.toolbox.interventions import compile_interventions
 from models.transformer import TransformerConfig
 
 _ERRORS = {error.__name__: error for error in (AccessError, BudgetExceededError, RequestError)}

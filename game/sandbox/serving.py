@@ -7,7 +7,7 @@ from torch import Tensor
 
 from game.api import AccessError, BudgetExceededError, RequestError, Toolbox
 from game.sandbox.calls import Call, read_call, read_cotangents, read_interventions
-from game.wire import Channel, Frame, WireError
+from game.sandbox.wire import Channel, Frame, WireError
 
 Answer = tuple[dict[str, Any], dict[str, Tensor]]
 

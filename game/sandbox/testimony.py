@@ -17,7 +17,7 @@ from torch import Tensor
 from game.api import Challenge, Fine, Judgement, LowRank, Patch, Report
 from game.hearing import Said
 from game.sandbox.calls import Name, Strict
-from game.wire import Frame, WireError
+from game.sandbox.wire import Frame, WireError
 from models.components import Component
 
 S = TypeVar("S", bound=Strict)

@@ -17,7 +17,7 @@ from game.catalogue import ROOT
 from game.sandbox import kernel, landlock
 from game.sandbox.runtime_paths import bubblewrap_command, package_folders, runtime_paths
 from game.sandbox.tiers import ENVIRONMENT, PROMISES, Finding, IsolationError, Limits, Tier
-from game.wire import Channel, WireError
+from game.sandbox.wire import Channel, WireError
 
 _PATIENCE = 60.0  # seconds until the fork server must have started, or answered
 _LAUNCH = """

@@ -17,12 +17,12 @@ from edits.camouflage.base import rewritten
 from game.api import Stratum, Toolbox
 from game.brief_text import brief_to_json
 from game.case import Case
+from game.dealing.suite import Suite
+from game.proof.seal import commitment
 from game.referee import open_toolbox
+from game.runs.store import case_row
 from game.sandbox.isolated import start_frame
-from game.seal import commitment
-from game.store import case_row
-from game.suite import Suite
-from game.wire import encode
+from game.sandbox.wire import encode
 from models.checkpoints import Checkpoint, from_bytes
 
 Door = Callable[[Case], Toolbox]

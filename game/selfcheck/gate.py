@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 
 from game.catalogue import ROOT
-from game.dealer import Dealer, plan_cases
-from game.master import Master
+from game.dealing.dealer import Dealer, plan_cases
+from game.dealing.master import Master
+from game.dealing.suite import Suite
 from game.referee import base_parts
 from game.selfcheck.chance import POWER, cases_needed, holm, power
 from game.selfcheck.evidence import Evidence, Exhibit, examined, resized
 from game.selfcheck.exact import SAMENESSES, difference
 from game.selfcheck.probes import PROBES, fitting, from_untouched, judged, repeats
 from game.selfcheck.verdicts import LeakError, Row, SelfCheck
-from game.suite import Suite
 from models.checkpoints import write_atomically
 from models.folders import cache_folder
 from models.training import Progress, one_thread

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from game.dealer import plan_cases
-from game.master import Master
+from game.dealing.dealer import plan_cases
+from game.dealing.master import Master
 from game.selfcheck.chance import Numbers, Separation, separation
 from game.selfcheck.evidence import Evidence, Exhibit
 from models.seeds import named_seed

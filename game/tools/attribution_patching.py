@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price
+from game.toolbox.prices import forward_price, vjp_price
 from game.tools.batches import gradients, run
 from game.tools.example import Example
 from game.tools.questions import Contrast

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools import contrast
 from game.tools.arguments import GroupOfEach, HookName, LabelsByName
 from game.tools.chance import checked_labels, generator, halves, shuffled

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import HookName, Vectors
 from game.tools.batches import run
 from game.tools.circuits import Part, all_else_out, check_parts, named_circuit, placebo, taken_out, units

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import GroupOfEach
 from game.tools.chance import band, halves, p_values
 from game.tools.readings import checked, checked_hook, read_last

@@ -7,7 +7,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 from game.tools.example import Example
 from game.tools.nodes import Node, readers
 from game.tools.norms import centred

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.batches import run
 from game.tools.canonical import read_canonical
 from game.tools.example import Example

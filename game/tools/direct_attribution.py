@@ -4,7 +4,7 @@ import torch
 from einops import einsum
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.example import Example
 from game.tools.nodes import run_written, writers
 from game.tools.questions import Questions

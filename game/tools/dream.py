@@ -3,7 +3,7 @@
 import torch
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price, weight_price
+from game.toolbox.prices import forward_price, vjp_price, weight_price
 from game.tools.arguments import Prompts, Vector
 from game.tools.dreaming import Frame, Goal, coordinate_search, corpus_values, everywhere, soft_search, values
 from game.tools.example import Example

@@ -5,7 +5,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price
+from game.toolbox.prices import forward_price, vjp_price
 from game.tools.batches import batches
 from game.tools.example import Example
 from game.tools.nodes import Node, output_names, reaches, readers, writers, written

@@ -5,7 +5,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import Layer, Vector
 from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import HookName
 from game.tools.batches import run
 from game.tools.chance import generator, halves

@@ -7,7 +7,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import run
 from game.tools.example import Example

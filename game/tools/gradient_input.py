@@ -3,7 +3,7 @@
 import torch
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price
+from game.toolbox.prices import forward_price, vjp_price
 from game.tools.batches import gradients, run
 from game.tools.example import Example
 from game.tools.questions import Questions

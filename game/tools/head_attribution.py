@@ -5,7 +5,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.batches import run
 from game.tools.example import Example
 from game.tools.questions import Questions

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price
+from game.toolbox.prices import forward_price, vjp_price
 from game.tools.arguments import Token
 from game.tools.batches import gradients, run
 from game.tools.example import Example

@@ -5,7 +5,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price
+from game.toolbox.prices import forward_price, vjp_price
 from game.tools.arguments import Prompts
 from game.tools.batches import batches, run
 from game.tools.class_lens import site_axis

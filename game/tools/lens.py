@@ -5,7 +5,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import Prompts
 from game.tools.batches import run
 from game.tools.example import Example

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, vjp_price, weight_price
+from game.toolbox.prices import forward_price, vjp_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import batches
 from game.tools.chance import generator

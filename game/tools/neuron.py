@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.arguments import Layer
 from game.tools.batches import run
 from game.tools.example import Example

@@ -7,7 +7,7 @@ from einops import repeat
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import PositionOfEach
 from game.tools.batches import run
 from game.tools.causal_trace import check_window, trace_grids, trace_result, trace_sites

@@ -7,7 +7,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.batches import batches
 from game.tools.example import Example
 from game.tools.nodes import Node, chosen, reaches, readers, run_written, varying_writers, writers

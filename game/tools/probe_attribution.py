@@ -5,7 +5,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.arguments import Layer, Vector
 from game.tools.batches import batches
 from game.tools.readings import checked

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import GroupOfEach, HookName, LabelOfEach
 from game.tools.chance import checked_labels, different, shuffled
 from game.tools.linear_probe import auc, out_of_fold

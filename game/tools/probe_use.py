@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import HookName, Vector
 from game.tools.batches import batches
 from game.tools.chance import generator, p_values

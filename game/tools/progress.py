@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.arguments import LabelOfEach, Prompts
 from game.tools.batches import run
 from game.tools.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 from game.tools.nodes import Node
 
 LETTERS = "qkv"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 from game.tools.norms import centred, normalized
 
 SCALE = "ln_final.hook_scale"

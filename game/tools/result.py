@@ -94,7 +94,7 @@ class ToolResult:
         Raises:
             ModuleNotFoundError: plotly is not installed; it comes with the extra `plot`.
         """
-        from game.report.tool_figure import result_figure  # only who draws needs plotly
+        from game.drawing.figure import result_figure  # only who draws needs plotly
 
         return result_figure(self, task)
 

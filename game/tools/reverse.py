@@ -3,7 +3,7 @@
 import torch
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import WeightName
 from game.tools.batches import nothing_changed, run
 from game.tools.example import Example

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 from game.tools.arguments import WeightName
 from game.tools.example import Example
 from game.tools.result import Summary, ToolResult, View, numbered

@@ -8,7 +8,7 @@ from einops import einsum
 from torch import Tensor
 
 from game.api import Samples, Toolbox, TransformerConfig
-from game.prices import forward_price, weight_price
+from game.toolbox.prices import forward_price, weight_price
 from game.tools.example import Example
 from game.tools.result import Axis, Summary, ToolResult, View, numbered
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
-from game.prices import forward_price
+from game.toolbox.prices import forward_price
 from game.tools.arguments import Layer
 from game.tools.batches import run
 from game.tools.chance import generator, halves

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 
 _NAME = re.compile(r"(?P<tensor>[^\[\]]+)(?:\[(?P<head>\d+)\])?")
 _OUTPUTS = {  # end of a weight's name: its output's hook within the block, and its bias

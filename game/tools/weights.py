@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import Component, Toolbox, TransformerConfig, component_entries
-from game.prices import weight_price
+from game.toolbox.prices import weight_price
 
 Weights = Mapping[str, Tensor]
 

@@ -29,8 +29,8 @@ from game.api import (
 from game.loader import LoadedAuditor, load_auditor
 from game.rules.judgement import judged
 from game.rules.report import complete
-from game.scoring import Declared
-from game.toolbox import ModelToolbox
+from game.scoring.scores import Declared
+from game.toolbox.live import ModelToolbox
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -10,10 +10,10 @@ from auditors.oracle import Oracle
 from edits.targets import top_answers
 from game.api import Brief, Report, Samples
 from game.case import Case
-from game.repair import Repair, repair_of
 from game.rules.judgement import judged
 from game.rules.patch import MAX_NUMBERS, MAX_RANK, checked_patch
-from game.toolbox import ModelToolbox
+from game.scoring.repair import Repair, repair_of
+from game.toolbox.live import ModelToolbox
 from models.checkpoints import from_bytes
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

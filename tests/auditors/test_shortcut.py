@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from game.api import AccessError, Brief, Component, Corpus, League, Report, Samples, component_entries
-from game.companions import scrambled
+from game.dealing.companions import scrambled
 from game.loader import load_auditor
 from game.rules.report import complete
-from game.scoring import Declared
-from game.toolbox import ModelToolbox
+from game.scoring.scores import Declared
+from game.toolbox.live import ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

@@ -20,8 +20,8 @@ from edits.moments import Base
 from game.api import Brief, Component, PublicTask, Report, Samples, component_entries
 from game.loader import load_auditor
 from game.rules.report import complete
-from game.scoring import Declared, score
-from game.toolbox import ModelToolbox
+from game.scoring.scores import Declared, score
+from game.toolbox.live import ModelToolbox
 from models.seeds import named_generator
 
 MLP, HEAD = Component("mlp", 0), Component("attn", 2, 1)

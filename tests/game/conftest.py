@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from game.api import League, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

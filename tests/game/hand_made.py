@@ -14,8 +14,8 @@ from game.loader import LoadedAuditor
 from game.referee import RoundRecord
 from game.rules.patch import delta
 from game.rules.report import complete
-from game.scoring import Declared, failed, score
-from game.tournament import Source
+from game.runs.tournament import Source
+from game.scoring.scores import Declared, failed, score
 from models.checkpoints import Checkpoint, checkpoint_of, to_bytes
 from models.components import Component, component_entries
 from models.seeds import named_generator

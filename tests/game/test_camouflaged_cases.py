@@ -3,11 +3,11 @@
 import pytest
 
 from game.case import Case
-from game.dealer import CasePlan, Dealer
+from game.dealing.dealer import CasePlan, Dealer
+from game.dealing.master import Master
+from game.dealing.suite import Grant, Suite, suite_of
 from game.loader import load_auditor
-from game.master import Master
 from game.referee import play_round
-from game.suite import Grant, Suite, suite_of
 from models.components import Component
 from models.strict_yaml import ConfigError, parse_document
 from models.zoo import Trained

@@ -13,12 +13,12 @@ import torch
 from edits.targets import Prompt, Target
 from game.api import Challenge, Stratum
 from game.case import Answers, Bench, Case
-from game.challenge import PER_STRATUM, STRATA, Rates, composed, declared_priors, label_only_skill
-from game.dealer import CasePlan, Dealer, plan_cases
-from game.master import Master
+from game.dealing.challenge import PER_STRATUM, STRATA, Rates, composed, declared_priors, label_only_skill
+from game.dealing.dealer import CasePlan, Dealer, plan_cases
+from game.dealing.master import Master
+from game.dealing.suite import Grant, Suite, suite_of
+from game.dealing.target_sets import SETS, most_sets, sampled_with
 from game.referee import open_unmetered
-from game.suite import Grant, Suite, suite_of
-from game.target_sets import SETS, most_sets, sampled_with
 from models.checkpoints import from_bytes
 from models.seeds import named_generator
 from models.strict_yaml import parse_document
@@ -235,7 +235,7 @@ def test_pools_are_kept_and_found_again_and_damaged_ones_are_solved_again(
     assert len(kept) >= 2
     again = Dealer(asking(), MASTER)
     with monkeypatch.context() as patch:
-        patch.setattr("game.target_sets.tries", lambda *_: pytest.fail("solved again"))
+        patch.setattr("game.dealing.target_sets.tries", lambda *_: pytest.fail("solved again"))
         pools = [again.pool(group, "facts-tiny", 0) for group in again.suite.groups]
     assert [pool.sets for pool in pools] == [8, 4]
     damaged = next(path for path, data in kept.items() if not json.loads(data)["odds"])

@@ -8,10 +8,10 @@ import pytest
 
 from game import catalogue
 from game.cli import main
-from game.run_folder import artefact_path
-from game.store import open_run, read_run
-from game.suite import Suite
-from game.tournament import OnEvent, Source
+from game.dealing.suite import Suite
+from game.runs.run_folder import artefact_path
+from game.runs.store import open_run, read_run
+from game.runs.tournament import OnEvent, Source
 from models.zoo import Trained
 from tests.game import hand_made
 
@@ -44,7 +44,7 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     def source(suite: Suite, on_event: OnEvent) -> Source:
         return hand_made.source(CASES, suite.name, digest=suite.digest)
 
-    monkeypatch.setattr("game.tournament.suite_source", source)
+    monkeypatch.setattr("game.runs.tournament.suite_source", source)
     monkeypatch.setattr("game.cli._names.shipped_yardsticks", list)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from game.by_hand.subject import recipe_subject
 from game.cli import main
-from game.tool_subject import recipe_subject
 from models.recipe import named_recipe
 from models.zoo import Trained
 from tests.tiny_suite import TINY_SUITE

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from game.case import Case
-from game.dealer import CasePlan, Dealer, DealError, entropy_bits, plan_cases
-from game.description import describe
+from game.dealing.dealer import CasePlan, Dealer, DealError, entropy_bits, plan_cases
+from game.dealing.description import describe
+from game.dealing.master import Master
+from game.dealing.suite import Grant, suite_of
 from game.loader import load_auditor
-from game.master import Master
 from game.referee import play_round
-from game.scoring import Declared
-from game.suite import Grant, suite_of
+from game.scoring.scores import Declared
 from models.checkpoints import from_bytes, to_bytes
 from models.components import Component, component_entries
 from models.strict_yaml import parse_document

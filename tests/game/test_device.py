@@ -11,10 +11,10 @@ import torch
 from game.api import LEAGUES, Brief, Intervention, League, Report, Toolbox
 from game.case import Case
 from game.cli import main
-from game.companions import companions
+from game.dealing.companions import companions
 from game.loader import LoadedAuditor, load_auditor
 from game.referee import open_toolbox, play_round
-from game.tournament import play_source, suite_source
+from game.runs.tournament import play_source, suite_source
 from models.checkpoints import Checkpoint, from_bytes
 from models.transformer import Transformer
 from tests.game.hand_made import MLP, case, source, truth

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from game.intervals import ACROSS, WITHIN, Interval, bootstrap_mean, interval_note, wilson
+from game.standings.intervals import ACROSS, WITHIN, Interval, bootstrap_mean, interval_note, wilson
 
 skills = st.floats(-3, 1)
 

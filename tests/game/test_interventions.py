@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from game.api import Intervention, Mode, RequestError
-from game.interventions import compile_interventions
-from game.toolbox import ModelToolbox
+from game.toolbox.interventions import compile_interventions
+from game.toolbox.live import ModelToolbox
 from models.hooks import HookPoint
 from models.seeds import named_generator
 from models.transformer import Transformer

@@ -9,11 +9,11 @@ import torch
 from game.api import Brief, Challenge, Fine, Judgement, LowRank, Part, Report, Toolbox
 from game.case import Bench, Case
 from game.hearing import Outcome
-from game.judging import verdict
 from game.loader import LoadedAuditor
 from game.referee import RoundRecord, play_round
-from game.repair import repair_of
-from game.scoring import Score
+from game.scoring.judging import verdict
+from game.scoring.repair import repair_of
+from game.scoring.scores import Score
 from models.checkpoints import from_bytes
 from tests.game.hand_made import CHALLENGE, MLP, UNDO, case, challenged, repairable, truth
 

@@ -6,9 +6,9 @@ import pytest
 
 from game.api import League
 from game.case import Case
-from game.intervals import Interval, wilson
-from game.leaderboard import Leaderboard, leaderboard
 from game.referee import RoundRecord
+from game.standings.intervals import Interval, wilson
+from game.standings.leaderboard import Leaderboard, leaderboard
 from tests.game import hand_made
 from tests.game.hand_made import HEAD, MLP, record
 

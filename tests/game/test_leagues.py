@@ -11,14 +11,14 @@ from torch import Tensor
 
 from game.api import LEAGUES, AccessError, Brief, Intervention, League, Report, Toolbox
 from game.case import Case
-from game.companions import other_worlds, scrambled
-from game.dealer import CasePlan, Dealer, plan_cases
+from game.dealing.companions import other_worlds, scrambled
+from game.dealing.dealer import CasePlan, Dealer, plan_cases
+from game.dealing.master import Master
+from game.dealing.suite import Grant, Suite, suite_of
 from game.loader import LoadedAuditor
-from game.master import Master
 from game.referee import open_toolbox, play_round
-from game.store import RunInfo, create_run
-from game.suite import Grant, Suite, suite_of
-from game.toolbox import GRANTED_BY, ModelToolbox
+from game.runs.store import RunInfo, create_run
+from game.toolbox.live import GRANTED_BY, ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of, from_bytes, to_bytes
 from models.components import Component
 from models.seeds import named_generator

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from game.api import Fine
 from game.hearing import Said
-from game.places import average_precision, overlap, places_found
-from game.scoring import Belief
+from game.scoring.places import average_precision, overlap, places_found
+from game.scoring.scores import Belief
 from tests.game.hand_made import HEAD, MLP, case, truth
 
 PLACES = ("a", "b", "c", "d", "e")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from game.cli import main
-from game.power import PowerError, cases_needed, design_effect, needs
+from game.standings.power import PowerError, cases_needed, design_effect, needs
 from tests.game import hand_made
 
 
@@ -50,7 +50,7 @@ def test_a_played_run_tells_what_its_auditors_need(
 ) -> None:
     cases = hand_made.cases(6)
     monkeypatch.setattr(
-        "game.tournament.suite_source",
+        "game.runs.tournament.suite_source",
         lambda suite, on_event: hand_made.source(cases, suite.name, digest=suite.digest),
     )
     sayer = f"{hand_made.__file__}@Sayer"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from game.case import Case
-from game.dose_response import DoseResponse, dose_responses
-from game.readouts import Figure, Readouts, calibration, readouts
 from game.referee import RoundRecord
 from game.report.readouts_view import readout_lines, readouts_view
+from game.standings.dose_response import DoseResponse, dose_responses
+from game.standings.readouts import Figure, Readouts, calibration, readouts
 from models.components import Component
 from tests.game.hand_made import HEAD, MLP, cases, record
 from tests.game.test_terminal_report import shown

@@ -14,10 +14,10 @@ from edits.briefing import Briefing, RedStrategy, Target, Trial, TrialsSpentErro
 from edits.kinds import edit_kinds, families, load_spec
 from edits.moments import Base
 from game.catalogue import strategies
-from game.dealer import Dealer, plan_cases
+from game.dealing.dealer import Dealer, plan_cases
+from game.dealing.master import Master
 from game.loader import LoadError, load_auditor, load_strategy
-from game.master import Master
-from game.red import (
+from game.red.play import (
     GIVEN,
     PARTS,
     Terms,
@@ -28,8 +28,8 @@ from game.red import (
     spec_suite,
     strengths,
 )
-from game.scoring import Score
-from game.strategies import Assignment, Panel, StrategyDealer
+from game.red.strategies import Assignment, Panel, StrategyDealer
+from game.scoring.scores import Score
 from models.bounds import Bound
 from models.components import Component
 from models.strict_yaml import read_document

@@ -13,7 +13,7 @@ import torch
 from game.api import BudgetExceededError, Challenge, Fine, Judgement, LowRank, Report, Toolbox
 from game.loader import LoadedAuditor
 from game.referee import play_round
-from game.scoring import failed
+from game.scoring.scores import failed
 from models.components import Component
 from tests.game.hand_made import CHALLENGE, MLP, case, challenged, truth
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from game.api import AccessError, Budget, BudgetExceededError, Intervention, Toolbox
 from game.sandbox.remote import Line, RemoteToolbox
 from game.sandbox.serving import Desk
-from game.toolbox import ModelToolbox
-from game.wire import Channel, Frame, WireError
+from game.sandbox.wire import Channel, Frame, WireError
+from game.toolbox.live import ModelToolbox
 from models.transformer import Transformer
 from tests.game.conftest import MakeBox
 

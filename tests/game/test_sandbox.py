@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 
 from game.cli import main
+from game.dealing.suite import Suite, load_suite
 from game.hearing import copied
 from game.loader import LoadError, load_auditor
 from game.referee import play_round
+from game.runs.tournament import OnEvent, Source, play_source
 from game.sandbox import check, warden
 from game.sandbox.isolated import IsolatedAuditor, code_of, load_isolated
 from game.sandbox.seccomp import filter_of
 from game.sandbox.tiers import ATTEMPTS, JAILS, PROMISES, IsolationError, Limits, Tier
 from game.sandbox.warden import Sandbox
-from game.scoring import Declared
+from game.scoring.scores import Declared
 from game.selfcheck.gate import remember
 from game.selfcheck.verdicts import Row, SelfCheck
-from game.suite import Suite, load_suite
-from game.tournament import OnEvent, Source, play_source
-from game.transcript import Recorded, Transcript
+from game.toolbox.transcript import Recorded, Transcript
 from tests.auditors import test_contract as contract
 from tests.game import hand_made
 from tests.game.jails import EXAMPLE, HAND_MADE, SandboxAt, sandbox_at
@@ -154,7 +154,7 @@ def test_the_run_is_the_same_run_in_process_or_isolated(tmp_path: Path, sandbox_
 
 
 def digest_of(database: Path) -> str:
-    from game.store import read_run
+    from game.runs.store import read_run
 
     with read_run(database.parent) as store:
         return store.run().digest
@@ -238,7 +238,7 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     def source(suite: Suite, on_event: OnEvent) -> Source:
         return hand_made.source(CASES, suite.name, digest=suite.digest)
 
-    monkeypatch.setattr("game.tournament.suite_source", source)
+    monkeypatch.setattr("game.runs.tournament.suite_source", source)
     monkeypatch.setattr("game.cli._names.shipped_yardsticks", list)
 
     def run(*words: str) -> tuple[int, str, str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from game.api import Report
 from game.rules.faults import ReportError
 from game.rules.report import complete
-from game.scoring import Belief, Declared, Score, failed, score
+from game.scoring.scores import Belief, Declared, Score, failed, score
 from models.components import Component
 
 COMPONENTS = tuple(

@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from game.api import LowRank
-from game.repair import repair_of
-from game.scoring import answer_skill, behaviour_skill, repair_skill
+from game.scoring.repair import repair_of
+from game.scoring.scores import answer_skill, behaviour_skill, repair_skill
 from models.checkpoints import from_bytes
 from models.seeds import named_generator
 from tests.game.hand_made import UNDO, repairable

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from game import seal
-from game.database import StoreError
-from game.dealer import plan_cases
-from game.events import CasesCommitted, Event, RoundStarted
-from game.master import Master
-from game.run_folder import MASTER, read_key
-from game.sealing import commit, master_of
-from game.store import create_run, open_run, read_run
-from game.tournament import Deal, RunResult, Source, auditor_seed, play_source, suite_source
-from game.verify import Wanted, verify
+from game.dealing.dealer import plan_cases
+from game.dealing.master import Master
+from game.proof import seal
+from game.proof.sealing import commit, master_of
+from game.proof.verify import Wanted, verify
+from game.runs.database import StoreError
+from game.runs.events import CasesCommitted, Event, RoundStarted
+from game.runs.run_folder import MASTER, read_key
+from game.runs.store import create_run, open_run, read_run
+from game.runs.tournament import Deal, RunResult, Source, auditor_seed, play_source, suite_source
 from tests.game import hand_made
 from tests.game.hand_made import players, source
 from tests.game.test_store import RUN
@@ -111,9 +111,9 @@ def test_every_round_is_linked_to_the_one_before(tmp_path: Path) -> None:
 
 def test_the_rules_of_scoring_are_what_the_rooms_that_score_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     before = seal.scoring_rules(["detection"])
-    assert json.loads(before)["constants"]["game.scoring.FAILURE"] == 0.25
+    assert json.loads(before)["constants"]["game.scoring.scores.FAILURE"] == 0.25
     assert seal.scoring_rules(["localisation"]) != before
-    monkeypatch.setattr("game.scoring.FAILURE", 0.5)
+    monkeypatch.setattr("game.scoring.scores.FAILURE", 0.5)
     assert seal.scoring_rules(["detection"]) != before
 
 
@@ -227,17 +227,17 @@ def fatal(kept: Callable[..., Any], number: int) -> Callable[..., Any]:
     ("at", "number"),
     [
         # killed when this is called        the n-th time
-        ("game.store.Store.save_case", 1),  # before any case is dealt
-        ("game.store.Store.save_case", 3),  # while dealing
-        ("game.store.write_atomically", 2),  # before a model is on disk
-        ("game.tournament.commit", 1),  # between the last case and the commitments
-        ("game.seal.commitments_digest", 1),  # inside that transaction
-        ("game.tournament.recorded_round", 1),  # between the commitments and the first round
-        ("game.tournament.recorded_round", 6),  # between rounds
-        ("game.store.Store._add_round", 4),  # between a transcript and its row
-        ("game.tournament.seal_run", 1),  # after the last round
-        ("game.sealing.sweep", 1),  # revealed and the secret deleted, yet no seal
-        ("game.sealing.write_atomically", 1),  # before the seal is on disk
+        ("game.runs.store.Store.save_case", 1),  # before any case is dealt
+        ("game.runs.store.Store.save_case", 3),  # while dealing
+        ("game.runs.store.write_atomically", 2),  # before a model is on disk
+        ("game.runs.tournament.commit", 1),  # between the last case and the commitments
+        ("game.proof.seal.commitments_digest", 1),  # inside that transaction
+        ("game.runs.tournament.recorded_round", 1),  # between the commitments and the first round
+        ("game.runs.tournament.recorded_round", 6),  # between rounds
+        ("game.runs.store.Store._add_round", 4),  # between a transcript and its row
+        ("game.runs.tournament.seal_run", 1),  # after the last round
+        ("game.proof.sealing.sweep", 1),  # revealed and the secret deleted, yet no seal
+        ("game.proof.sealing.write_atomically", 1),  # before the seal is on disk
     ],
 )
 def test_a_driver_killed_anywhere_goes_on_with_the_same_command(
@@ -246,7 +246,7 @@ def test_a_driver_killed_anywhere_goes_on_with_the_same_command(
     killed(tmp_path, kind, at, number)
     (before,) = tmp_path.iterdir()
     unsealed = [fault.what for fault in verify(before, Wanted()).faults]
-    assert unsealed == (["unlike its seal", "revealed"] if at.startswith("game.sealing.") else [])
+    assert unsealed == (["unlike its seal", "revealed"] if at.startswith("game.proof.sealing.") else [])
     key = read_key(before) if kind == "rated" and (before / MASTER).exists() else None
     result = rated(tmp_path) if kind == "rated" else play(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [before.name] == [result.folder.name]

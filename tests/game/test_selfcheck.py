@@ -18,8 +18,8 @@ from scipy.stats import mannwhitneyu
 
 from game.case import Case
 from game.cli import main
-from game.dealer import plan_cases
-from game.master import Master
+from game.dealing.dealer import plan_cases
+from game.dealing.master import Master
 from game.referee import open_toolbox
 from game.selfcheck import gate
 from game.selfcheck.chance import cases_needed, holm, power, separation
@@ -27,7 +27,7 @@ from game.selfcheck.evidence import Door, Evidence, Exhibit, _outline, examined,
 from game.selfcheck.gate import master_of, remember, remembered, verdict
 from game.selfcheck.probes import PROBES
 from game.selfcheck.verdicts import Row, SelfCheck
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of, to_bytes
 from models.seeds import named_generator
 from models.transformer import Transformer

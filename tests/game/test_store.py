@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from game.case import Case
-from game.database import VERSION, StoreError
+from game.proof.sealing import seal_run
 from game.referee import RoundRecord
-from game.run_folder import artefact_path
-from game.scoring import Score
-from game.sealing import seal_run
-from game.store import (
+from game.runs.database import VERSION, StoreError
+from game.runs.run_folder import artefact_path
+from game.runs.store import (
     RunInfo,
     RunInUseError,
     Store,
@@ -25,7 +24,8 @@ from game.store import (
     read_run,
     round_key,
 )
-from game.transcript import Transcript
+from game.scoring.scores import Score
+from game.toolbox.transcript import Transcript
 from tests.game import hand_made
 from tests.game.hand_made import MLP, record
 

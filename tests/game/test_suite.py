@@ -1,6 +1,6 @@
 import pytest
 
-from game.suite import declared_sites, load_suite, suite_names, suite_of
+from game.dealing.suite import declared_sites, load_suite, suite_names, suite_of
 from models.strict_yaml import ConfigError, parse_document
 from tests.tiny_suite import TINY_SUITE, tiny_suite
 

@@ -5,15 +5,15 @@ import pytest
 from rich.console import Console, RenderableType
 
 from game.api import League
-from game.intervals import Interval
-from game.leaderboard import Leaderboard, leaderboard
 from game.report.bars import interval_bar, probability_bar
 from game.report.debrief import Debrief, telling
 from game.report.plain_text import one_line, printable
 from game.report.tabbed import debrief_lines, leaderboard_lines
 from game.report.terminal import debrief_view, leaderboard_view
-from game.scoring import PARTS
-from game.store import StoredCase
+from game.runs.store import StoredCase
+from game.scoring.scores import PARTS
+from game.standings.intervals import Interval
+from game.standings.leaderboard import Leaderboard, leaderboard
 from models.components import Component
 from tests.game import hand_made
 from tests.game.hand_made import HEAD, MLP, record

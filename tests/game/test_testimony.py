@@ -21,8 +21,8 @@ from game.sandbox.testimony import (
     report_frame,
 )
 from game.sandbox.tiers import JAILS, Tier
-from game.scoring import Declared
-from game.wire import Frame, WireError, decode, encode
+from game.sandbox.wire import Frame, WireError, decode, encode
+from game.scoring.scores import Declared
 from tests.auditors import test_contract as contract
 from tests.game.hand_made import CHALLENGE, CONFIG, brief, cases, challenged
 from tests.game.identical import identical

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from game.report.tool_cells import pooled
-from game.report.tool_colours import colour
-from game.report.tool_panels import Scale, drawing, word
-from game.report.tool_picture import result_picture
-from game.report.tool_terminal import result_lines, result_view, spark
+from game.drawing.cells import pooled
+from game.drawing.colours import colour
+from game.drawing.panels import Scale, drawing, word
+from game.drawing.picture import result_picture
+from game.drawing.terminal import result_lines, result_view, spark
 from game.tools.result import ToolResult
 from tests.game.gallery import TASK, results
 

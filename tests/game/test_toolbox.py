@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from game.api import AccessError, BudgetExceededError, Intervention, RequestError, Toolbox
-from game.prices import weight_price, weight_rate
-from game.toolbox import GRANTED_BY, ModelToolbox
+from game.toolbox.live import GRANTED_BY, ModelToolbox
+from game.toolbox.prices import weight_price, weight_rate
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

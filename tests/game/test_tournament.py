@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from game.case import Case
-from game.events import (
+from game.loader import LoadedAuditor, load_auditor
+from game.referee import RoundRecord
+from game.runs.events import (
     CaseAwaited,
     CaseDealt,
     CasesCommitted,
@@ -20,11 +22,9 @@ from game.events import (
     RunClosed,
     RunOpened,
 )
-from game.interrupts import Stopped
-from game.loader import LoadedAuditor, load_auditor
-from game.referee import RoundRecord
-from game.store import RunInUseError, open_run, read_run
-from game.tournament import RunResult, Source, TournamentError, play_source
+from game.runs.interrupts import Stopped
+from game.runs.store import RunInUseError, open_run, read_run
+from game.runs.tournament import RunResult, Source, TournamentError, play_source
 from tests.game import hand_made
 from tests.game.hand_made import Interrupted, Sayer, players, source
 
@@ -223,7 +223,7 @@ def test_a_signal_while_a_case_is_dealt_waits_for_nothing(tmp_path: Path) -> Non
 DRIVER = """
 import sys
 from pathlib import Path
-from game.tournament import play_source
+from game.runs.tournament import play_source
 from tests.game import hand_made
 cases = hand_made.cases(40)
 tell = lambda event: print(event, flush=True)

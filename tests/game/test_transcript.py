@@ -12,7 +12,7 @@ from game.loader import load_auditor
 from game.referee import recorded_round
 from game.sandbox.isolated import load_isolated
 from game.sandbox.tiers import JAILS, Tier
-from game.transcript import Line, Recorded, Transcript, TranscriptError, read_lines
+from game.toolbox.transcript import Line, Recorded, Transcript, TranscriptError, read_lines
 from models.seeds import named_generator
 from tests.game import hand_made
 from tests.game.conftest import MakeBox

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutations import CHANGES, copied, mutate, reseal
-from game import seal
 from game.case import Case
 from game.cli import main
-from game.dealer import Dealer
-from game.events import Event, RoundEnded
+from game.dealing.dealer import Dealer
+from game.dealing.master import Master
+from game.dealing.suite import suite_of
 from game.loader import load_auditor
-from game.master import Master
-from game.run_folder import DATABASE, SEAL
-from game.store import read_run
-from game.suite import suite_of
-from game.tournament import Deal, play_source, run_tournament
-from game.verify import NoRunError, Verification, Wanted, verify
+from game.proof import seal
+from game.proof.verify import NoRunError, Verification, Wanted, verify
+from game.runs.events import Event, RoundEnded
+from game.runs.run_folder import DATABASE, SEAL
+from game.runs.store import read_run
+from game.runs.tournament import Deal, play_source, run_tournament
 from models.checkpoints import checkpoint_of, to_bytes
 from models.strict_yaml import parse_document
 from models.transformer import Transformer

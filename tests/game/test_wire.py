@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
-from game.wire import (
+from game.sandbox.wire import (
     MOST_DEPTH,
     MOST_HEADER,
     MOST_PAYLOAD,

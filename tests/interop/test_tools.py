@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.direct_attribution import direct_attribution
 from game.tools.integrated_gradients import integrated_gradients
 from game.tools.lens import lens

@@ -91,9 +91,9 @@ class Saboteur:
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         import torch
 
-        import game.scoring
+        import game.scoring.scores
 
-        files = [game.scoring.__file__, torch.__file__]
+        files = [game.scoring.scores.__file__, torch.__file__]
         return tried(
             *(lambda file=file: os.close(os.open(file, os.O_WRONLY | os.O_APPEND)) for file in files)
         )

@@ -193,11 +193,11 @@ class Rewriter:
     """Rewrites the rules of the game: every report is perfect, every budget endless."""
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
-        import game.meter
-        import game.scoring
+        import game.scoring.scores
+        import game.toolbox.meter
 
-        perfect = game.scoring.Score(1.0, 1.0, 1.0)
-        game.scoring.score = lambda *_: perfect
-        game.scoring.failed = lambda *_: perfect
-        game.meter.Meter.buy = lambda *_: {}  # type: ignore[method-assign]
+        perfect = game.scoring.scores.Score(1.0, 1.0, 1.0)
+        game.scoring.scores.score = lambda *_: perfect
+        game.scoring.scores.failed = lambda *_: perfect
+        game.toolbox.meter.Meter.buy = lambda *_: {}  # type: ignore[method-assign]
         return Report(0.0, notes="held: rewrote only its own copy")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from game.api import Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.questions import Contrast, Questions
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

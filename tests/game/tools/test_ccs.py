@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import contrast
 from game.tools.ccs import METHODS, ccs, estimate
 from game.tools.contrast import Scaling

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import topic_tags
 from game.tools.cluster_inputs import cluster_inputs
 from game.tools.factors import factors

@@ -14,16 +14,16 @@ from rich.console import Console
 
 from edits.kinds import edit_kinds, load_spec
 from game.api import Samples
+from game.by_hand.menu import Tool, load_tool, price
+from game.by_hand.subject import ToolSubject
+from game.by_hand.words import given
 from game.catalogue import tool_prices, tools
 from game.cli._tool_parser import tool_parser, words_of
-from game.dealer import public_part
-from game.public_corpus import public_corpus
-from game.report.tool_picture import result_picture
-from game.report.tool_terminal import result_view
-from game.tool_menu import Tool, load_tool, price
-from game.tool_subject import ToolSubject
-from game.tool_words import given
-from game.toolbox import ModelToolbox
+from game.dealing.dealer import public_part
+from game.dealing.public_corpus import public_corpus
+from game.drawing.picture import result_picture
+from game.drawing.terminal import result_view
+from game.toolbox.live import ModelToolbox
 from game.tools.result import ToolResult
 from models.components import component_entries
 from models.recipe import named_recipe

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.describe import describe, estimate
 from game.tools.predicates import sayings
 from models.seeds import named_generator

@@ -4,7 +4,7 @@ import torch
 from edits.camouflage.base import rewritten
 from edits.camouflage.folder import exact_passes
 from game.api import AccessError, RequestError
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.diff import ROUNDING, diff, estimate
 from models.checkpoints import checkpoint_of
 from models.transformer import Transformer

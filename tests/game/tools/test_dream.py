@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.dream import dream, estimate
 from game.tools.dreaming import Frame, Goal, coordinate_search, values
 from models.seeds import named_generator

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from game.api import RequestError
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import composition as by_weights
 from game.tools import heads as by_behaviour
 from game.tools.composition import composition

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.lens import estimate, lens
 from models.transformer import Transformer
 

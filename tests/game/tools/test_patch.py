@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.patch import estimate, patch
 from game.tools.questions import Contrast
 from models.seeds import named_generator

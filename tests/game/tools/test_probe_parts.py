@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import probe_attribution as attribution_tool
 from game.tools import probe_use as use_tool
 from game.tools.probe_attribution import probe_attribution

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from game.api import RequestError
-from game.prices import weight_price
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
+from game.toolbox.prices import weight_price
 from game.tools.spectrum import TRACY_WIDOM_BAND, estimate, spectrum
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import excise as excise_tool
 from game.tools import spike as spike_tool
 from game.tools.excise import excise

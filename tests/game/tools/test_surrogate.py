@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from game.api import RequestError, Samples
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools.surrogate import RULES, estimate, surrogate
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from game.api import RequestError
-from game.toolbox import ModelToolbox
+from game.toolbox.live import ModelToolbox
 from game.tools import reverse as reversal
 from game.tools import truncation_shift as shift
 from game.tools.reverse import reverse

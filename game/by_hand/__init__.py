@@ -1,0 +1,1 @@
+"""One tool, run by a person."""

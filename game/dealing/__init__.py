@@ -1,0 +1,1 @@
+"""Dealing: suites, and the cases that they determine."""

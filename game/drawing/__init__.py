@@ -1,0 +1,1 @@
+"""Results of tools, drawn: one renderer for each medium."""

@@ -1,0 +1,1 @@
+"""Playing red: specifications and strategies on trial."""

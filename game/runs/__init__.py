@@ -1,0 +1,1 @@
+"""Tournaments, and what is kept of them on disk."""

@@ -1,0 +1,1 @@
+"""From what an auditor said to a score."""

@@ -1,0 +1,1 @@
+"""The metered door to the model under audit."""
