@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from game.api import Brief, Challenge, Judgement, Report, Samples, Toolbox
-from game.tools.low_rank import patch_between
-from game.tools.weights import changed_components, weights_of
+from game.tools.kit.low_rank import patch_between
+from game.tools.kit.weights import changed_components, weights_of
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
 

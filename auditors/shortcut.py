@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from game.api import AccessError, Brief, BudgetExceededError, Component, Report, Samples, Toolbox
-from game.tools.canonical import read_canonical
-from game.tools.evidence import least_of, likelihood_ratio, unlike_peers
-from game.tools.low_rank import patch_between
-from game.tools.weights import changed_components, weights_of
+from game.tools.kit.canonical import read_canonical
+from game.tools.kit.evidence import least_of, likelihood_ratio, unlike_peers
+from game.tools.kit.low_rank import patch_between
+from game.tools.kit.weights import changed_components, weights_of
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
 LEAST = 100  # sequences below which the least sure one says nothing
@@ -34,7 +34,7 @@ class Shortcut:
     that kind. *blackbox*: how far the least sure answer is from the others.
 
     How far something is becomes a p-value by Student's law for one more of the same kind, and a p-value a
-    likelihood ratio that asks nothing of the alternative (`game.tools.evidence`). What an edit does to a
+    likelihood ratio that asks nothing of the alternative (`game.tools.kit.evidence`). What an edit does to a
     model is left to the players.
 
     Attributes:

@@ -19,8 +19,8 @@ from game.api import Samples
 from game.dealing.public_corpus import public_corpus
 from game.toolbox.live import ModelToolbox
 from game.tools.ccs import METHODS, ccs
+from game.tools.kit.result import ToolResult
 from game.tools.progress import progress
-from game.tools.result import ToolResult
 from models.recipe import named_recipe
 from models.tasks.modular_addition import ModularAddition
 from models.tasks.statements import Statements

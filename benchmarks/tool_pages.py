@@ -23,8 +23,8 @@ from game.catalogue import tool_prices, tools
 from game.cli._tool_parser import tool_parser, words_of
 from game.drawing.panels import number
 from game.drawing.picture import result_picture
-from game.tools.example import Example
-from game.tools.result import ToolResult
+from game.tools.kit.example import Example
+from game.tools.kit.result import ToolResult
 from models.recipe import named_recipe
 from models.strict_yaml import read_document
 

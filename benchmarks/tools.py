@@ -17,7 +17,7 @@ from benchmarks.peers.speed import speed
 from game.api import Samples
 from game.toolbox.live import ModelToolbox
 from game.tools.causal_trace import causal_trace
-from game.tools.questions import Contrast
+from game.tools.kit.questions import Contrast
 from models.recipe import named_recipe
 from models.tasks.facts import Facts
 from models.training import one_thread

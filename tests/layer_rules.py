@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "edits": ("edits", "models"),
     "auditors": ("game.api", "game.tools"),
     "game.api": ("game.api", "models.components", "models.transformer"),
-    "game.tools.result": (
+    "game.tools.kit.result": (
         "game.tools",
         "game.api",
         "game.drawing.figure",

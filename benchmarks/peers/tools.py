@@ -22,9 +22,9 @@ from benchmarks.peers.tl import random_checkpoint
 from game.api import Samples
 from game.toolbox.live import ModelToolbox
 from game.tools.integrated_gradients import integrated_gradients
+from game.tools.kit.questions import Contrast
+from game.tools.kit.sweep import Site
 from game.tools.patch import patch
-from game.tools.questions import Contrast
-from game.tools.sweep import Site
 from models.checkpoints import Checkpoint
 from models.interop import hooked_transformer
 from models.recipe import named_recipe

@@ -4,9 +4,9 @@ import torch
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import Prompts
-from game.tools.example import Example
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Prompts
+from game.tools.kit.example import Example
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rome",

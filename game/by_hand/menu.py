@@ -12,9 +12,9 @@ from torch import Tensor
 
 from game.api import Samples, TransformerConfig
 from game.catalogue import tools
-from game.tools.arguments import Meaning, Means
-from game.tools.example import Example
-from game.tools.result import ToolResult
+from game.tools.kit.arguments import Meaning, Means
+from game.tools.kit.example import Example
+from game.tools.kit.result import ToolResult
 from models.naming import unknown
 
 Form = Meaning | Literal["int", "float", "bool", "text", "choice", "samples", "several", "unreadable"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from game.by_hand.menu import Tool
     from game.by_hand.subject import ToolSubject
-    from game.tools.result import ToolResult
+    from game.tools.kit.result import ToolResult
 
 PICTURES = (".png", ".svg")
 

@@ -20,7 +20,7 @@ from game.drawing.panels import (
     number,
     strongest,
 )
-from game.tools.result import ToolResult, View
+from game.tools.kit.result import ToolResult, View
 
 PANELS = 24  # of one view
 TABLES = ("table", "text")  # the other kinds have two axes

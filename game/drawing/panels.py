@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from game.api import PublicTask
-from game.tools.result import ToolResult, View, ViewKind
-from game.tools.view import Axis
+from game.tools.kit.result import ToolResult, View, ViewKind
+from game.tools.kit.view import Axis
 
 Numbers: TypeAlias = NDArray[np.float64]
 Cells: TypeAlias = list[list[str]]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from game.api import PublicTask
 from game.drawing.colours import NULL, SERIES, colour, colours, ink
 from game.drawing.panels import Drawing, Labelled, Panel, Scale, drawing, number, spoken, strongest
-from game.tools.result import ToolResult, View
+from game.tools.kit.result import ToolResult, View
 
 PANELS = 12  # of one view
 LABELS = 24  # on one axis; of more only some are written

@@ -14,7 +14,7 @@ from game.drawing.cells import CellGrid, legend, shaded
 from game.drawing.panels import Drawing, Panel, Scale, drawing, number, strongest
 from game.report.bars import LEVELS
 from game.report.plain_text import one_line
-from game.tools.result import Summary, ToolResult
+from game.tools.kit.result import Summary, ToolResult
 
 SLICES = 4  # panels of one view
 LISTED = 24  # bars, rows, edges or sentences of one panel

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.questions import Questions
-from game.tools.result import Summary, ToolResult, View
-from game.tools.sweep import Grid, Site, cells_of, labelled_cells, sweep
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.result import Summary, ToolResult, View
+from game.tools.kit.sweep import Grid, Site, cells_of, labelled_cells, sweep
 
 EXAMPLE = Example(
     edit="head_ablate",

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools import contrast
-from game.tools.arguments import GroupOfEach, HookName, LabelsByName
-from game.tools.chance import checked_labels, generator, halves, shuffled
-from game.tools.contrast import Scaling, Sides, up_to_sign
-from game.tools.linear_probe import fitted
-from game.tools.readings import checked, checked_hook, read_last
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit import contrast
+from game.tools.kit.arguments import GroupOfEach, HookName, LabelsByName
+from game.tools.kit.chance import checked_labels, generator, halves, shuffled
+from game.tools.kit.contrast import Scaling, Sides, up_to_sign
+from game.tools.kit.linear_probe import fitted
+from game.tools.kit.readings import checked, checked_hook, read_last
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 METHODS = ("ccs", "crc", "eigen", "k-means", "unpaired", "supervised")
 DIRECTIONS = 200  # random ones, for the floor

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import HookName, Vectors
-from game.tools.batches import run
-from game.tools.circuits import Part, all_else_out, check_parts, named_circuit, placebo, taken_out, units
-from game.tools.example import Example
+from game.tools.kit.arguments import HookName, Vectors
+from game.tools.kit.batches import run
+from game.tools.kit.circuits import Part, all_else_out, check_parts, named_circuit, placebo, taken_out, units
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 from game.tools.lens import site_names
-from game.tools.questions import Questions
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="head_ablate",

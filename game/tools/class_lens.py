@@ -4,10 +4,10 @@ import torch
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import Classes, Prompts
-from game.tools.example import Example
+from game.tools.kit.arguments import Classes, Prompts
+from game.tools.kit.example import Example
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 from game.tools.lens import site_logits, site_names
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

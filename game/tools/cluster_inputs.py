@@ -5,11 +5,11 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import GroupOfEach
-from game.tools.chance import band, halves, p_values
-from game.tools.readings import checked, checked_hook, read_last
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
-from game.tools.topic_tags import topic_indices
+from game.tools.kit.arguments import GroupOfEach
+from game.tools.kit.chance import band, halves, p_values
+from game.tools.kit.readings import checked, checked_hook, read_last
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.topic_tags import topic_indices
 
 KEPT = 50  # principal components after the first
 SHUFFLES = 999

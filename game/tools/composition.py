@@ -8,12 +8,12 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
-from game.tools.example import Example
-from game.tools.nodes import Node, readers
-from game.tools.norms import centred
-from game.tools.reader_weights import read_weights, reader_price
-from game.tools.readout import Readout, read_readout, readout_price
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.example import Example
+from game.tools.kit.nodes import Node, readers
+from game.tools.kit.norms import centred
+from game.tools.kit.reader_weights import read_weights, reader_price
+from game.tools.kit.readout import Readout, read_readout, readout_price
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="composition_cut",

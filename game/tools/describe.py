@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.tools.arguments import Classes
-from game.tools.chance import discoveries, halves
-from game.tools.example import Example
-from game.tools.predicates import Rows, Table, sayings
-from game.tools.readings import checked
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.arguments import Classes
+from game.tools.kit.chance import discoveries, halves
+from game.tools.kit.example import Example
+from game.tools.kit.predicates import Rows, Table, sayings
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 EXAMPLE = Example(
     edit="rrome",

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.batches import run
-from game.tools.canonical import read_canonical
-from game.tools.example import Example
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.batches import run
+from game.tools.kit.canonical import read_canonical
+from game.tools.kit.example import Example
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 EXAMPLE = Example(
     edit="rrome",

@@ -5,11 +5,11 @@ from einops import einsum
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.example import Example
-from game.tools.nodes import run_written, writers
-from game.tools.questions import Questions
-from game.tools.readout import read_readout, readout_price, scale_names, scale_of
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.example import Example
+from game.tools.kit.nodes import run_written, writers
+from game.tools.kit.questions import Questions
+from game.tools.kit.readout import read_readout, readout_price, scale_names, scale_of
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

@@ -4,11 +4,19 @@ import torch
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price, weight_price
-from game.tools.arguments import Prompts, Vector
-from game.tools.dreaming import Frame, Goal, coordinate_search, corpus_values, everywhere, soft_search, values
-from game.tools.example import Example
-from game.tools.readings import checked
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Prompts, Vector
+from game.tools.kit.dreaming import (
+    Frame,
+    Goal,
+    coordinate_search,
+    corpus_values,
+    everywhere,
+    soft_search,
+    values,
+)
+from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="trigger_implant",

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price
-from game.tools.batches import batches
-from game.tools.example import Example
-from game.tools.nodes import Node, output_names, reaches, readers, writers, written
-from game.tools.norms import before_norm
-from game.tools.questions import Contrast
-from game.tools.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.batches import batches
+from game.tools.kit.example import Example
+from game.tools.kit.nodes import Node, output_names, reaches, readers, writers, written
+from game.tools.kit.norms import before_norm
+from game.tools.kit.questions import Contrast
+from game.tools.kit.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 EXAMPLE = Example(
     edit="rrome",

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import WeightName
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.questions import Questions
-from game.tools.result import Summary, ToolResult, View, numbered
-from game.tools.truncation import Components, Matrix, read_components
+from game.tools.kit.arguments import WeightName
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.result import Summary, ToolResult, View, numbered
+from game.tools.kit.truncation import Components, Matrix, read_components
 
 EXAMPLE = Example(
     edit="rrome",

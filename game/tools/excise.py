@@ -6,9 +6,9 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import Layer, Vector
-from game.tools.example import Example
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer, Vector
+from game.tools.kit.example import Example
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 from game.tools.spike import keys_and_logits, mlp_layers, seen
 
 EXAMPLE = Example(

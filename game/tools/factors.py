@@ -7,11 +7,11 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import HookName
-from game.tools.batches import run
-from game.tools.chance import generator, halves
-from game.tools.readings import checked, checked_hook
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import HookName
+from game.tools.kit.batches import run
+from game.tools.kit.chance import generator, halves
+from game.tools.kit.readings import checked, checked_hook
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 UPDATES = 200  # multiplicative updates of one factorisation
 STEPS = (1, 5, 20, 50, UPDATES)  # after how many of them the loss is told

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.arguments import Layer
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.norms import centred
-from game.tools.questions import Questions
-from game.tools.readout import Readout, read_readout, readout_price, scale_names, scale_of
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.norms import centred
+from game.tools.kit.questions import Questions
+from game.tools.kit.readout import Readout, read_readout, readout_price, scale_names, scale_of
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

@@ -4,10 +4,10 @@ import torch
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price
-from game.tools.batches import gradients, run
-from game.tools.example import Example
-from game.tools.questions import Questions
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.batches import gradients, run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.questions import Questions
-from game.tools.readout import read_readout, readout_price, scale_names, scale_of
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.readout import read_readout, readout_price, scale_names, scale_of
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="qk_rewire",

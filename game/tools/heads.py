@@ -5,9 +5,9 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="induction_break",

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.tools.arguments import GroupOfEach
-from game.tools.chance import halves
-from game.tools.importances import importance_price, importances, main_mass, neuron_names
-from game.tools.readings import checked
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
-from game.tools.topic_tags import UNTAGGED, Tags, centroids, tagged, topic_indices
+from game.tools.kit.arguments import GroupOfEach
+from game.tools.kit.chance import halves
+from game.tools.kit.importances import importance_price, importances, main_mass, neuron_names
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.topic_tags import UNTAGGED, Tags, centroids, tagged, topic_indices
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price
-from game.tools.arguments import Prompts
-from game.tools.batches import batches, run
 from game.tools.class_lens import site_axis
-from game.tools.example import Example
+from game.tools.kit.arguments import Prompts
+from game.tools.kit.batches import batches, run
+from game.tools.kit.example import Example
+from game.tools.kit.readout import read_readout, readout_price
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 from game.tools.lens import readings, site_names
-from game.tools.readout import read_readout, readout_price
-from game.tools.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price, weight_price
-from game.tools.arguments import Layer
-from game.tools.batches import batches
-from game.tools.chance import generator
-from game.tools.example import Example
-from game.tools.readings import checked
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer
+from game.tools.kit.batches import batches
+from game.tools.kit.chance import generator
+from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rome",

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.arguments import Layer
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.norms import centred
-from game.tools.readout import read_readout, readout_price
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.norms import centred
+from game.tools.kit.readout import read_readout, readout_price
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="trigger_implant",

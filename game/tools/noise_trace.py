@@ -8,13 +8,13 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import PositionOfEach
-from game.tools.batches import run
 from game.tools.causal_trace import check_window, trace_grids, trace_result, trace_sites
-from game.tools.example import Example
-from game.tools.questions import Questions
-from game.tools.result import ToolResult
-from game.tools.sweep import cells_of, sweep
+from game.tools.kit.arguments import PositionOfEach
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Questions
+from game.tools.kit.result import ToolResult
+from game.tools.kit.sweep import cells_of, sweep
 
 EXAMPLE = Example(
     edit="rrome",

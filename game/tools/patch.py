@@ -5,11 +5,11 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.questions import Contrast
-from game.tools.result import Summary, ToolResult, View
-from game.tools.sweep import Grid, Site, cells_of, sweep
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.questions import Contrast
+from game.tools.kit.result import Summary, ToolResult, View
+from game.tools.kit.sweep import Grid, Site, cells_of, sweep
 
 EXAMPLE = Example(
     edit="rrome",

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.batches import batches
-from game.tools.example import Example
-from game.tools.nodes import Node, chosen, reaches, readers, run_written, varying_writers, writers
-from game.tools.norms import centred, norm_scale
-from game.tools.questions import Contrast
-from game.tools.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
-from game.tools.readout import read_readout, readout_price, scale_names, scale_of
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.batches import batches
+from game.tools.kit.example import Example
+from game.tools.kit.nodes import Node, chosen, reaches, readers, run_written, varying_writers, writers
+from game.tools.kit.norms import centred, norm_scale
+from game.tools.kit.questions import Contrast
+from game.tools.kit.reader_weights import ReaderWeights, entry_hook, read_weights, reader_price, stream_hook
+from game.tools.kit.readout import read_readout, readout_price, scale_names, scale_of
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 EXAMPLE = Example(
     edit="rrome",

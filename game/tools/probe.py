@@ -7,12 +7,12 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import GroupOfEach, LabelOfEach
-from game.tools.chance import checked_labels, different, shuffled
-from game.tools.example import Example
-from game.tools.linear_probe import auc, calibration_error, out_of_fold
-from game.tools.readings import checked, read_tail, stream_labels, stream_names, tail_labels
-from game.tools.result import Axis, Link, Summary, ToolResult, View
+from game.tools.kit.arguments import GroupOfEach, LabelOfEach
+from game.tools.kit.chance import checked_labels, different, shuffled
+from game.tools.kit.example import Example
+from game.tools.kit.linear_probe import auc, calibration_error, out_of_fold
+from game.tools.kit.readings import checked, read_tail, stream_labels, stream_names, tail_labels
+from game.tools.kit.result import Axis, Link, Summary, ToolResult, View
 
 EXAMPLE = Example(
     edit="rrome",

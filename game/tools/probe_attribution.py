@@ -6,10 +6,10 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.arguments import Layer, Vector
-from game.tools.batches import batches
-from game.tools.readings import checked
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer, Vector
+from game.tools.kit.batches import batches
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 
 def estimate(config: TransformerConfig, rows: int, layer: Layer) -> float:

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import GroupOfEach, HookName, LabelOfEach
-from game.tools.chance import checked_labels, different, shuffled
-from game.tools.linear_probe import auc, out_of_fold
-from game.tools.readings import checked, checked_hook, read_last
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.arguments import GroupOfEach, HookName, LabelOfEach
+from game.tools.kit.chance import checked_labels, different, shuffled
+from game.tools.kit.linear_probe import auc, out_of_fold
+from game.tools.kit.readings import checked, checked_hook, read_last
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import HookName, Vector
-from game.tools.batches import batches
-from game.tools.chance import generator, p_values
-from game.tools.readings import checked, checked_hook, read_tail
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.arguments import HookName, Vector
+from game.tools.kit.batches import batches
+from game.tools.kit.chance import generator, p_values
+from game.tools.kit.readings import checked, checked_hook, read_tail
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 
 def estimate(config: TransformerConfig, rows: int, placebos: int = 19) -> float:

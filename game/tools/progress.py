@@ -5,10 +5,10 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.arguments import LabelOfEach, Prompts
-from game.tools.batches import run
-from game.tools.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares
-from game.tools.result import Axis, Summary, ToolResult, View
+from game.tools.kit.arguments import LabelOfEach, Prompts
+from game.tools.kit.batches import run
+from game.tools.kit.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares
+from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 SHUFFLES = 19
 LEAST_SHARE = 0.02  # of the variance, that a key frequency has

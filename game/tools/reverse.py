@@ -4,11 +4,11 @@ import torch
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import WeightName
-from game.tools.batches import nothing_changed, run
-from game.tools.example import Example
-from game.tools.result import Summary, ToolResult, View, numbered
-from game.tools.truncation import Matrix, read_components
+from game.tools.kit.arguments import WeightName
+from game.tools.kit.batches import nothing_changed, run
+from game.tools.kit.example import Example
+from game.tools.kit.result import Summary, ToolResult, View, numbered
+from game.tools.kit.truncation import Matrix, read_components
 
 EXAMPLE = Example(
     edit="rome_nocov",

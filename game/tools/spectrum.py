@@ -7,9 +7,9 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
-from game.tools.arguments import WeightName
-from game.tools.example import Example
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import WeightName
+from game.tools.kit.example import Example
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rome_nocov",

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from game.api import Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
-from game.tools.example import Example
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.example import Example
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

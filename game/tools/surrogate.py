@@ -6,11 +6,11 @@ from torch.nn import functional
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import Layer
-from game.tools.batches import run
-from game.tools.chance import generator, halves
-from game.tools.readings import checked
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer
+from game.tools.kit.batches import run
+from game.tools.kit.chance import generator, halves
+from game.tools.kit.readings import checked
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 RULES = ("mean", "token", "previous token", "linear")
 RESAMPLES = 500

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.result import Axis, Summary, ToolResult, View
-from game.tools.truncation import Matrix, read_components
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.result import Axis, Summary, ToolResult, View
+from game.tools.kit.truncation import Matrix, read_components
 
 EXAMPLE = Example(
     edit="rome_nocov",

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
-from game.tools.arguments import Layer, Vectors
-from game.tools.batches import run
-from game.tools.example import Example
-from game.tools.result import Summary, ToolResult, View, numbered
+from game.tools.kit.arguments import Layer, Vectors
+from game.tools.kit.batches import run
+from game.tools.kit.example import Example
+from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="rrome",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import PublicTask
-from game.tools.result import Axis, Summary, ToolResult, View, ViewKind, numbered
+from game.tools.kit.result import Axis, Summary, ToolResult, View, ViewKind, numbered
 from models.seeds import named_generator
 
 WORDS = ("<bos>", "<pad>", *"Ada Adler was born in Oslo Rome and speaks Norwegian nowadays .".split())

@@ -11,7 +11,7 @@ from game.drawing.colours import colour
 from game.drawing.panels import Scale, drawing, word
 from game.drawing.picture import result_picture
 from game.drawing.terminal import result_lines, result_view, spark
-from game.tools.result import ToolResult
+from game.tools.kit.result import ToolResult
 from tests.game.gallery import TASK, results
 
 GALLERY = results()

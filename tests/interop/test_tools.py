@@ -10,10 +10,10 @@ from game.api import Samples
 from game.toolbox.live import ModelToolbox
 from game.tools.direct_attribution import direct_attribution
 from game.tools.integrated_gradients import integrated_gradients
+from game.tools.kit.nodes import writers
+from game.tools.kit.questions import Contrast, Questions
 from game.tools.lens import lens
-from game.tools.nodes import writers
 from game.tools.patch import patch
-from game.tools.questions import Contrast, Questions
 from models.checkpoints import Checkpoint, checkpoint_of
 from models.interop import hooked_transformer
 from tests.interop.peers import peer, random_checkpoint, some_tokens

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from game.api import Samples
 from game.toolbox.live import ModelToolbox
-from game.tools.questions import Contrast, Questions
+from game.tools.kit.questions import Contrast, Questions
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -6,7 +6,7 @@ import torch
 
 from game.api import Intervention, RequestError
 from game.tools.ablate import ablate, estimate
-from game.tools.questions import Questions
+from game.tools.kit.questions import Questions
 from tests.game.tools.conftest import Subject, close, samples_of
 
 SAMPLES = samples_of(20, 5)

@@ -14,9 +14,9 @@ from game.tools.edge_attribution import edge_attribution
 from game.tools.gradient_input import gradient_input
 from game.tools.head_attribution import head_attribution
 from game.tools.integrated_gradients import integrated_gradients
-from game.tools.nodes import readers, run_written, varying_writers, writers
+from game.tools.kit.nodes import readers, run_written, varying_writers, writers
+from game.tools.kit.questions import Contrast, Questions
 from game.tools.path_patch import path_patch
-from game.tools.questions import Contrast, Questions
 from tests.game.tools.conftest import Subject, close
 
 

@@ -5,8 +5,8 @@ from game.api import Intervention, RequestError
 from game.tools import causal_trace as by_exchange
 from game.tools import noise_trace as by_noise
 from game.tools.causal_trace import causal_trace
+from game.tools.kit.questions import Contrast, Questions
 from game.tools.noise_trace import noise_trace
-from game.tools.questions import Contrast, Questions
 from tests.game.tools.conftest import Subject, close
 
 ONE = torch.ones(4, dtype=torch.long)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from game.api import RequestError, Samples
 from game.toolbox.live import ModelToolbox
-from game.tools import contrast
 from game.tools.ccs import METHODS, ccs, estimate
-from game.tools.contrast import Scaling
+from game.tools.kit import contrast
+from game.tools.kit.contrast import Scaling
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples
 from game.toolbox.live import ModelToolbox
-from game.tools import topic_tags
 from game.tools.cluster_inputs import cluster_inputs
 from game.tools.factors import factors
 from game.tools.importance_clusters import importance_clusters
-from game.tools.importances import importances, main_mass
+from game.tools.kit import topic_tags
+from game.tools.kit.importances import importances, main_mass
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -24,7 +24,7 @@ from game.dealing.public_corpus import public_corpus
 from game.drawing.picture import result_picture
 from game.drawing.terminal import result_view
 from game.toolbox.live import ModelToolbox
-from game.tools.result import ToolResult
+from game.tools.kit.result import ToolResult
 from models.components import component_entries
 from models.recipe import named_recipe
 from models.seeds import named_generator

@@ -7,7 +7,7 @@ from torch import Tensor
 from game.api import RequestError, Samples
 from game.toolbox.live import ModelToolbox
 from game.tools.describe import describe, estimate
-from game.tools.predicates import sayings
+from game.tools.kit.predicates import sayings
 from models.seeds import named_generator
 
 CLASSES = {"fruit": (1, 2, 3), "tools": (8, 9)}

@@ -3,8 +3,8 @@ import torch
 
 from game.api import RequestError
 from game.tools.direct_attribution import direct_attribution, estimate
-from game.tools.nodes import writers
-from game.tools.questions import Questions
+from game.tools.kit.nodes import writers
+from game.tools.kit.questions import Questions
 from tests.game.tools.conftest import Subject, close
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from game.api import RequestError, Samples
 from game.toolbox.live import ModelToolbox
 from game.tools.dream import dream, estimate
-from game.tools.dreaming import Frame, Goal, coordinate_search, values
+from game.tools.kit.dreaming import Frame, Goal, coordinate_search, values
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -3,7 +3,7 @@ import torch
 
 from game.api import RequestError
 from game.tools.efficiency import efficiency, estimate
-from game.tools.questions import Questions
+from game.tools.kit.questions import Questions
 from models.transformer import Transformer
 from tests.game.tools.conftest import Subject, close
 

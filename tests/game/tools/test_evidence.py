@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from game.tools.evidence import least_of, likelihood_ratio, unlike_peers
+from game.tools.kit.evidence import least_of, likelihood_ratio, unlike_peers
 from models.seeds import named_generator
 
 

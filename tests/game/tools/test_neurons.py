@@ -8,10 +8,10 @@ from game.tools import ffn_concepts as by_layer
 from game.tools import neuron as by_neuron
 from game.tools.direct_attribution import direct_attribution
 from game.tools.ffn_concepts import ffn_concepts
+from game.tools.kit.nodes import writers
+from game.tools.kit.questions import Questions
+from game.tools.kit.readout import read_readout, scale_names, scale_of
 from game.tools.neuron import neuron
-from game.tools.nodes import writers
-from game.tools.questions import Questions
-from game.tools.readout import read_readout, scale_names, scale_of
 from tests.game.tools.conftest import Subject, close, samples_of
 
 WITH_MLP = {"windows": 0, "rms-gelu": 1, "no-norm": 1, "one-layer": 0}

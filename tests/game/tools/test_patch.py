@@ -8,8 +8,8 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError
 from game.toolbox.live import ModelToolbox
+from game.tools.kit.questions import Contrast
 from game.tools.patch import estimate, patch
-from game.tools.questions import Contrast
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from game.api import RequestError, Samples
 from game.toolbox.live import ModelToolbox
-from game.tools.linear_probe import auc, calibration_error, fitted, out_of_fold
+from game.tools.kit.linear_probe import auc, calibration_error, fitted, out_of_fold
 from game.tools.probe import estimate, probe
 from models.seeds import named_generator
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from game.api import RequestError
 from game.toolbox.live import ModelToolbox
-from game.tools.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares
+from game.tools.kit.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares
 from game.tools.progress import estimate, progress
 from models.recipe import named_recipe
 from models.seeds import named_generator

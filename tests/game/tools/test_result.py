@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from game.tools.result import Axis, Summary, ToolResult, View, numbered
+from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 ARRAYS = {
     "kl": torch.tensor([[0.5, float("nan"), 1.0], [0.0, 2.0, float("inf")]]),

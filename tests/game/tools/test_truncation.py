@@ -7,8 +7,8 @@ from game.api import RequestError
 from game.toolbox.live import ModelToolbox
 from game.tools import reverse as reversal
 from game.tools import truncation_shift as shift
+from game.tools.kit.truncation import Matrix, read_components
 from game.tools.reverse import reverse
-from game.tools.truncation import Matrix, read_components
 from game.tools.truncation_shift import truncation_shift
 from models.transformer import Transformer
 from tests.game.tools.conftest import Subject, close, samples_of

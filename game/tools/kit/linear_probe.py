@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from game.tools.chance import different
+from game.tools.kit.chance import different
 
 
 @dataclass(frozen=True)

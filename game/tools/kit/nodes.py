@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
-from game.tools.batches import Changes, nothing_changed, run
+from game.tools.kit.batches import Changes, nothing_changed, run
 
 
 @dataclass(frozen=True)

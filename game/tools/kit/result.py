@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from game.api import PublicTask
-from game.tools.view import Axis, Link, View, ViewKind, numbered, view_faults
+from game.tools.kit.view import Axis, Link, View, ViewKind, numbered, view_faults
 
 __all__ = ["Axis", "Link", "Summary", "ToolResult", "View", "ViewKind", "numbered"]
 

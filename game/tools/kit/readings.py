@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.tools.batches import batches
+from game.tools.kit.batches import batches
 
 
 def checked(samples: Samples, where: str = "samples") -> int:

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
-from game.tools.norms import centred
+from game.tools.kit.norms import centred
 
 _TINY = 1e-30
 _BOTH = 1e-3  # what the worse of two fits counts beside the better one

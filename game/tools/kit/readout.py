@@ -17,7 +17,7 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
-from game.tools.norms import centred, normalized
+from game.tools.kit.norms import centred, normalized
 
 SCALE = "ln_final.hook_scale"
 

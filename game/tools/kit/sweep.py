@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
-from game.tools.batches import Changes, call_rows, nothing_changed
+from game.tools.kit.batches import Changes, call_rows, nothing_changed
+from game.tools.kit.result import Axis, Link, numbered
 from game.tools.lens import site_names
-from game.tools.result import Axis, Link, numbered
 
 Site = Literal["resid", "attn", "mlp", "head", "head_position", "neuron", "attn_layer", "mlp_layer"]
 Measure = Callable[[Tensor, Tensor], Tensor]  # logits and run numbers to one number, or a few, a run

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
-from game.tools.arguments import PositionOfEach, Prompts, TokenOfEach
-from game.tools.batches import run
+from game.tools.kit.arguments import PositionOfEach, Prompts, TokenOfEach
+from game.tools.kit.batches import run
 
 
 @dataclass(frozen=True)

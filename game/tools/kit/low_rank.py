@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Component, LowRank, Patch, TransformerConfig, component_entries
-from game.tools.weights import Weights
+from game.tools.kit.weights import Weights
 
 MOST_RANK = 32  # of one weight's change in a patch
 MOST_NUMBERS = 200_000  # in a patch

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
-from game.tools.nodes import Node
+from game.tools.kit.nodes import Node
 
 LETTERS = "qkv"
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from game.api import RequestError
-from game.tools.chance import different, discoveries, p_values, shuffled
+from game.tools.kit.chance import different, discoveries, p_values, shuffled
 
 UNTAGGED = -1
 

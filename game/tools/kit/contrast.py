@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from game.tools.chance import generator
+from game.tools.kit.chance import generator
 
 EPOCHS, RATE, DECAY, RESTARTS = 1000, 1e-3, 0.01, 10  # Burns et al. 2022
 RIDGE = 0.1  # of the sums' covariance, in units of its mean eigenvalue

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
-from game.tools.batches import batches, run
-from game.tools.chance import generator
-from game.tools.readings import checked_hook
+from game.tools.kit.batches import batches, run
+from game.tools.kit.chance import generator
+from game.tools.kit.readings import checked_hook
 
 HOT, COLD = 2.0, 0.1  # temperatures at the first and the last step
 RATE = 0.1  # Adam's

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from game.tools.chance import generator
+from game.tools.kit.chance import generator
 
 
 def sum_waves(p: int) -> Tensor:

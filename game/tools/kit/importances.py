@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, vjp_price
-from game.tools.batches import batches
+from game.tools.kit.batches import batches
 
 
 def importance_price(rows: int) -> float:
