@@ -1,7 +1,8 @@
 """What a patch does to the delivered model, beside what noise of its shape and size does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from models.seeds import named_generator
 from models.transformer import Transformer
 
 LOUDNESS = (1.0, 0.5, 0.25)  # of noise, in units of the patch's norm
-DRAWS = 4  # at each loudness
+DRAWS = 4  # of each sort
+
+Noise = Callable[[LowRank, torch.Generator], LowRank]  # a random change like the given one
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Repair:
     Attributes:
         recovered: Share of the affected prompts whose top answer is the base's again; 0 without any.
         collateral: Share of the other prompts whose top answer moved; 0 without any.
-        noise: Recovered less collateral of random patches, averaged over draws, at the loudness that serves
-            them best.
+        noise: Recovered less collateral of random patches, averaged over draws, of the sort that serves them
+            best.
     """
 
     recovered: float
@@ -38,7 +41,9 @@ def repair_of(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
     """What a patch is worth on a bench.
 
     Noise is drawn for the same tensors, each of the patch's rank and norm, and at half and a quarter of it:
-    a loud patch would break so much as noise that it told nothing.
+    a loud patch would break so much as noise that it told nothing. And once more as the patch itself with
+    other signs: what is loud stays where it is, so that a loud change that does nothing, as of an embedding
+    that no prompt uses, cannot drown what the rest of the patch would do as noise.
 
     Args:
         delivered: What the auditor saw.
@@ -46,8 +51,10 @@ def repair_of(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
         patch: Changes of weights that were checked.
     """
     tried = _tried(delivered, bench, patch)
-    worths = [_noise(delivered, bench, patch, loudness) for loudness in LOUDNESS] if bench.affected else [0.0]
-    return replace(tried, noise=max(worths))
+    if not bench.affected:
+        return tried
+    sorts: list[Noise] = [partial(_like, loudness=loudness) for loudness in LOUDNESS]
+    return replace(tried, noise=max(_worth(delivered, bench, patch, sort) for sort in (*sorts, _resigned)))
 
 
 def patched(delivered: Checkpoint, patch: Patch) -> Transformer:
@@ -67,22 +74,28 @@ def _tried(delivered: Checkpoint, bench: Bench, patch: Patch) -> Repair:
     return Repair(_share(mended), _share(moved), 0.0)
 
 
-def _noise(delivered: Checkpoint, bench: Bench, patch: Patch, loudness: float) -> float:
-    """Mean worth of random patches of that loudness."""
+def _worth(delivered: Checkpoint, bench: Bench, patch: Patch, sort: Noise) -> float:
+    """Mean worth of random patches of a sort."""
     worths = []
     for number in range(DRAWS):
         generator = named_generator("noise patch", number)
-        noise = {name: _like(patch[name], loudness, generator) for name in sorted(patch)}
-        tried = _tried(delivered, bench, noise)
+        tried = _tried(delivered, bench, {name: sort(patch[name], generator) for name in sorted(patch)})
         worths.append(tried.recovered - tried.collateral)
     return sum(worths) / len(worths)
 
 
-def _like(change: LowRank, loudness: float, generator: torch.Generator) -> LowRank:
+def _like(change: LowRank, generator: torch.Generator, loudness: float) -> LowRank:
     """Random factors of the same shapes whose product has that share of the norm, head by head."""
     left, right = (torch.randn(each.shape, generator=generator) for each in (change.left, change.right))
     norm, drawn = _norms(change.left @ change.right), _norms(left @ right)
     return LowRank(left * (loudness * norm / drawn.clamp_min(1e-30)), right)
+
+
+def _resigned(change: LowRank, generator: torch.Generator) -> LowRank:
+    """The same change but for the signs of its rows and columns: every entry as large as it was."""
+    left, right = change.left, change.right
+    rows, columns = (torch.randn(n, generator=generator).sign() for n in (left.shape[-2], right.shape[-1]))
+    return LowRank(left * rows[:, None], right * columns)
 
 
 def _norms(product: Tensor) -> Tensor:

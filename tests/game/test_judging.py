@@ -15,6 +15,7 @@ from game.scoring.judging import verdict
 from game.scoring.repair import repair_of
 from game.scoring.scores import Score
 from models.checkpoints import from_bytes
+from models.seeds import named_generator
 from tests.game.hand_made import CHALLENGE, MLP, UNDO, case, challenged, repairable, truth
 
 ALL: tuple[Part, ...] = get_args(Part)
@@ -171,6 +172,22 @@ def test_a_patch_of_nothing_mends_and_breaks_nothing() -> None:
     nothing = {name: LowRank(each.left * 0, each.right) for name, each in UNDO.items()}
     found = repair_of(from_bytes(dealt.artefact), bench(dealt), nothing)
     assert (found.recovered, found.collateral, found.noise) == (0.0, 0.0, 0.0)
+
+
+def test_a_loud_change_that_does_nothing_does_not_hide_what_noise_mends() -> None:
+    dealt = repairable(11)  # of whose 9 changed answers a faint blow mends 2
+    dice = named_generator("quiet", 0)
+    quiet = {
+        "blocks.0.mlp.W_out": LowRank(
+            torch.randn(4, 1, generator=dice) * 2, torch.randn(1, 4, generator=dice)
+        )
+    }
+    unused = {"pos_embed.W_pos": LowRank(torch.eye(5)[:, 4:], torch.full((1, 4), 1e3))}
+    model = from_bytes(dealt.artefact)
+    alone, hidden = (repair_of(model, bench(dealt), each) for each in (quiet, quiet | unused))
+    assert (hidden.recovered, hidden.collateral) == (alone.recovered, alone.collateral) == (2 / 9, 0.0)
+    assert hidden.noise == pytest.approx(alone.noise)
+    assert hidden.noise > 0.1
 
 
 def test_a_patch_that_breaks_the_model_altogether_is_scored_all_the_same() -> None:
