@@ -85,7 +85,7 @@ def _calibration(found: Sequence[Readouts]) -> Table:
     for each in found:
         told = each.calibration
         cells = [] if told is None else [told.reliability, told.resolution, told.uncertainty, told.error]
-        precisions = ["no flags" if p.precision is None else f"{p.precision:.0%}" for p in each.prevalences]
+        precisions = [_percent(rare.precision) for rare in each.prevalences]
         table.add_row(_name(each), *(f"{cell:.3f}" for cell in cells), *precisions)
     return table
 

@@ -17,9 +17,11 @@ from game.referee import RoundRecord
 from game.rules.report import restated
 from game.standings.dose_response import DoseResponse, dose_responses
 from game.standings.leaderboard import Revealed
+from models.seeds import named_seed
 
 PREVALENCES = (0.1, 0.02)  # P(edited) in the wild for which precision is told
 FALSE_POSITIVES = 0.05  # the rate at which true positives are told
+DEALT_AGAIN = 200  # labellings whose mean is what chance gives
 BINS = 10  # of the reliability plot, equally wide
 
 
@@ -89,8 +91,10 @@ class Readouts:
         n: Rounds that ended with a report.
         edits: Those of them that were on edited cases.
         auroc: Area under the curve of true against false positives.
-        average_precision: Area under the curve of precision against recall.
-        true_positives: Rate at 5 % false positives, between two thresholds interpolated.
+        average_precision: Area under the curve of precision against recall; chance is the mean over the
+            same reports with labels dealt again.
+        true_positives: Rate at 5 % false positives, between two thresholds interpolated; chance likewise,
+            which with few controls is well above 5 %.
         component: Share of the edits whose most suspected component was written to; chance is the prior's
             favourite on the same cases, and ties share.
         layer: The same for layers, each as suspect as its components together.
@@ -166,15 +170,27 @@ def _ranking(said: Any, edited: Any) -> tuple[Figure | None, Figure | None, Figu
     """AUROC, average precision and true positives at few false ones; all None without both labels."""
     if not 0 < edited.sum() < len(edited):
         return None, None, None
-    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    def figure(of: Callable[[Any, Any], float]) -> Figure:
+        return Figure(float(of(edited, said)), _by_chance(of, said, edited))
+
+    areas = Figure(float(roc_auc_score(edited, said)), 0.5)
+    return areas, figure(average_precision_score), figure(_true_positives)
+
+
+def _true_positives(edited: Any, said: Any) -> float:
+    from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(edited, said, drop_intermediate=False)
     at = math.nextafter(FALSE_POSITIVES, 1)  # the upper end, where the curve rises just there
-    return (
-        Figure(float(roc_auc_score(edited, said)), 0.5),
-        Figure(float(average_precision_score(edited, said)), float(edited.mean())),
-        Figure(float(np.interp(at, false, true)), FALSE_POSITIVES),
-    )
+    return float(np.interp(at, false, true))
+
+
+def _by_chance(of: Callable[[Any, Any], float], said: Any, edited: Any) -> float:
+    """Mean of a figure over labels dealt again; of few cases it is above what many cases have."""
+    dice = np.random.default_rng(named_seed("readouts by chance"))
+    return math.fsum(float(of(dice.permutation(edited), said)) for _ in range(DEALT_AGAIN)) / DEALT_AGAIN
 
 
 def _prevalences(reported: Played, edited: Any) -> tuple[Prevalence, ...]:

@@ -5,13 +5,14 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import average_precision_score, brier_score_loss
 
 from game.case import Case
 from game.referee import RoundRecord
@@ -37,8 +38,10 @@ def test_who_knows_the_truth_has_every_figure_at_its_best() -> None:
     found = told(lambda case: float(case.truth.edited))
     assert (found.n, found.edits) == (40, 20)
     assert found.auroc == Figure(1.0, 0.5)
-    assert found.average_precision == Figure(1.0, 0.5)
-    assert found.true_positives == Figure(1.0, 0.05)
+    for figure, chance in ((found.average_precision, 0.5), (found.true_positives, 0.05)):
+        assert figure is not None
+        assert figure.value == 1.0
+        assert figure.chance == pytest.approx(chance, abs=0.02)
     assert [each.precision for each in found.prevalences] == [1.0, 1.0]
     assert found.calibration is not None
     assert (found.calibration.reliability, found.calibration.error) == (0.0, 0.0)
@@ -51,6 +54,20 @@ def test_who_knows_nothing_is_at_chance_everywhere() -> None:
         assert figure is not None
         assert figure.value == pytest.approx(figure.chance)
     assert [each.precision for each in found.prevalences] == [None, None]
+
+
+def test_guesses_on_few_cases_stand_beside_the_chance_level_of_few_cases() -> None:
+    few = CASES[:12]  # half of them edits
+    guesses = [place / 12 for place in range(12)]
+    rounds = [record(case, "a", guess, {}) for case, guess in zip(few, guesses, strict=True)]
+    (found,) = readouts(few, rounds, ["a"])
+    labellings = ([place in edits for place in range(12)] for edits in combinations(range(12), 6))
+    precision = np.mean([average_precision_score(edited, guesses) for edited in labellings])
+    assert found.average_precision is not None
+    assert found.average_precision.chance == pytest.approx(precision, abs=0.03)
+    assert precision > 0.55, "of many cases it is the share of edits, 0.5"
+    assert found.true_positives is not None
+    assert found.true_positives.chance > 0.1, "of many controls it is 0.05"
 
 
 def test_location_is_counted_on_edits_beside_the_prior_s_favourite() -> None:
