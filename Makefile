@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	.venv/bin/audit-game demo
 
 test: $(INSTALLED)
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	.venv/bin/ruff format --check .

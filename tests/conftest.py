@@ -1,6 +1,7 @@
 """The packages have generic names: tests must never run against another installed copy of them."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -32,8 +33,10 @@ def _outside(name: str) -> Path | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test reads or writes the user's checkpoints and imported models."""
-    folder = tmp_path_factory.mktemp("cache")
+    """No test reads or writes the user's checkpoints; processes of one run share theirs, each trained once."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIT_GAME_CACHE", str(folder))
         patch.setenv("AUDIT_GAME_DATA", str(tmp_path_factory.mktemp("data")))

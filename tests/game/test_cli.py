@@ -87,10 +87,13 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
         "play",
         "power",
         "sandbox",
+        "selfcheck",
         "suite",
+        "tool",
         "tournament",
         "train",
         "validate",
+        "verify",
         "zoo",
     ]
     for words in ("demo Play the small suite", "train Train a recipe's checkpoint", "validate Check recipes"):

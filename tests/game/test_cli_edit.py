@@ -102,7 +102,8 @@ def test_red_faces_a_panel_and_gets_a_plot(run: Run, tmp_path: Path) -> None:
     )
     code, out, _ = run(*words, "--panel", "confidence_scan", "--json")
     assert code == 0
-    data = json.loads(out)
+    sealed, data = map(json.loads, out.splitlines())
+    assert sealed["kind"] == "commitments"
     (strength,) = data["strengths"]
     assert strength["strength"] == "as given"
     assert strength["cases"] == 4
