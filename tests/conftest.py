@@ -33,7 +33,7 @@ def _outside(name: str) -> Path | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test reads or writes the user's checkpoints; processes of one run share theirs, each trained once."""
+    """No test reads or writes the user's checkpoints; processes of one run share theirs."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
     folder.mkdir(exist_ok=True)
