@@ -28,14 +28,20 @@ class Separation:
     Attributes:
         auroc: Area under the ROC curve; of several candidates, that of the one farthest from 1/2.
         p: Probability that chance alone goes as far, of the farthest candidate where there are several.
+        needed: Distance of the area from 1/2 at which `p` is at the level of the test.
     """
 
     auroc: float
     p: float
+    needed: float = 0.5
 
 
 def separation(
-    values: Numbers, edited: NDArray[np.bool_], strata: NDArray[np.int64], draws: int = DRAWS
+    values: Numbers,
+    edited: NDArray[np.bool_],
+    strata: NDArray[np.int64],
+    draws: int = DRAWS,
+    level: float = ALPHA,
 ) -> Separation:
     """How well numbers tell the edited cases, against labels that are dealt again at random.
 
@@ -44,6 +50,7 @@ def separation(
         edited: `[case]`.
         strata: `[case]`; cases are compared, and labels dealt again, within a stratum only.
         draws: How often labels are dealt again.
+        level: Of the test.
     """
     ones = int(edited.sum())
     if not 0 < ones < len(edited):
@@ -53,7 +60,8 @@ def separation(
     best = int(np.argmax(np.abs(found - 0.5)))
     chance = np.abs(_aurocs(ranks, _dealt_again(edited, strata, draws)) - 0.5).max(axis=0)
     farther = int((chance >= abs(found[best] - 0.5) - 1e-12).sum())
-    return Separation(float(found[best]), (1 + farther) / (1 + draws))
+    needed = float(np.quantile(chance, 1 - level))
+    return Separation(float(found[best]), (1 + farther) / (1 + draws), needed)
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
@@ -74,10 +82,16 @@ def power(edited: int, others: int, probes: int, auroc: float = TOLD) -> float:
     if min(edited, others) < 1:
         return 0.0
     by_chance = math.sqrt((edited + others + 1) / (12 * edited * others))
+    return power_beyond(edited, others, float(norm.isf(ALPHA / probes / 2)) * by_chance, auroc)
+
+
+def power_beyond(edited: int, others: int, needed: float, auroc: float = TOLD) -> float:
+    """Probability that a number which separates that well is found, if its area must be so far from 1/2."""
+    if min(edited, others) < 1:
+        return 0.0
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     variance = auroc * (1 - auroc) + (edited - 1) * (q1 - auroc**2) + (others - 1) * (q2 - auroc**2)
-    wanted = float(norm.isf(ALPHA / probes / 2)) * by_chance
-    return float(norm.cdf((abs(auroc - 0.5) - wanted) / math.sqrt(variance / (edited * others))))
+    return float(norm.cdf((abs(auroc - 0.5) - needed) / math.sqrt(variance / (edited * others))))
 
 
 def cases_needed(prior: float, probes: int) -> int:

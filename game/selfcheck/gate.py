@@ -14,7 +14,7 @@ from game.dealing.dealer import Dealer, plan_cases
 from game.dealing.master import Master
 from game.dealing.suite import Suite
 from game.referee import base_parts
-from game.selfcheck.chance import POWER, cases_needed, holm, power
+from game.selfcheck.chance import ALPHA, POWER, cases_needed, holm, power, power_beyond
 from game.selfcheck.evidence import Evidence, Exhibit, examined, resized
 from game.selfcheck.exact import SAMENESSES, difference
 from game.selfcheck.probes import PROBES, fitting, from_untouched, judged, repeats
@@ -145,7 +145,7 @@ def _exact(evidence: Evidence) -> Iterable[Row]:
 
 def _by_chance(evidence: Evidence) -> list[Row]:
     probes = fitting(evidence)
-    found = [judged(probe, evidence) for probe in probes]
+    found = [judged(probe, evidence, ALPHA / len(probes)) for probe in probes]
     fails = holm([each.p for each, _, _ in found])
     beside = from_untouched(evidence)
     told = {"norm": f"against untouched models {beside.auroc:.2f}: told, not judged"}
@@ -160,7 +160,7 @@ def _by_chance(evidence: Evidence) -> list[Row]:
             told.get(probe.name, ""),
             each.auroc,
             each.p,
-            power(ones, zeros, len(probes)),
+            power_beyond(ones, zeros, each.needed),
         )
         for probe, (each, ones, zeros), leaks in zip(probes, found, fails, strict=True)
     ]

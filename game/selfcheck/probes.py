@@ -52,11 +52,18 @@ class Probe:
     read: Callable[[Evidence], Reading]
 
 
-def judged(probe: Probe, evidence: Evidence) -> tuple[Separation, int, int]:
-    """How well a probe tells edited cases from the others, and how many of each it was judged on."""
+def judged(probe: Probe, evidence: Evidence, level: float) -> tuple[Separation, int, int]:
+    """How well a probe tells edited cases from the others, and how many of each it was judged on.
+
+    Args:
+        probe: What looks.
+        evidence: At what.
+        level: Of its test.
+    """
     reading = probe.read(evidence)
     edited = np.array([seen.edited for seen in evidence.exhibits])[reading.judged]
-    found = separation(reading.values[:, reading.judged], edited, reading.strata[reading.judged])
+    values, strata = reading.values[:, reading.judged], reading.strata[reading.judged]
+    found = separation(values, edited, strata, level=level)
     return found, int(edited.sum()), int((~edited).sum())
 
 

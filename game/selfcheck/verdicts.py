@@ -16,7 +16,8 @@ class Row:
         detail: Where, or what else there is to know.
         auroc: Of a probe by chance: how well it tells edited cases; 1/2 is not at all.
         p: Of a probe by chance: how often chance alone does as well.
-        power: Of a probe by chance: how surely an area of 0.65 would have been found with these cases.
+        power: Of a probe by chance: how surely an area of 0.65 of one of its numbers would have been found
+            with these cases; with many numbers a case less, since chance then goes farther too.
     """
 
     probe: str

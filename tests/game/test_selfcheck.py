@@ -22,7 +22,7 @@ from game.dealing.dealer import plan_cases
 from game.dealing.master import Master
 from game.referee import open_toolbox
 from game.selfcheck import gate
-from game.selfcheck.chance import cases_needed, holm, power, separation
+from game.selfcheck.chance import cases_needed, holm, power, power_beyond, separation
 from game.selfcheck.evidence import Door, Evidence, Exhibit, _outline, examined, resized
 from game.selfcheck.gate import master_of, remember, remembered, verdict
 from game.selfcheck.probes import PROBES
@@ -239,6 +239,20 @@ def test_the_power_is_reached() -> None:
         values = generator.normal(size=170) + shift * edited
         found += separation(values[None], edited, np.zeros(170, dtype=np.int64), draws=999).p <= 0.05 / 5
     assert 0.7 < found / 200 < 0.9
+
+
+def test_among_many_numbers_a_leak_is_found_as_often_as_it_is_said() -> None:
+    generator, found, said = np.random.default_rng(5), 0, []
+    shift = math.sqrt(2) * 0.38532  # an area of 0.65 between two normal distributions
+    edited = np.arange(170) < 85
+    for _ in range(60):
+        values = generator.normal(size=(40, 170))
+        values[0] += shift * edited
+        look = separation(values, edited, np.zeros(170, dtype=np.int64), draws=999, level=0.01)
+        found += look.p <= 0.01
+        said.append(power_beyond(85, 85, look.needed))
+    assert found / 60 == pytest.approx(float(np.mean(said)), abs=0.15)
+    assert np.mean(said) < power(85, 85, probes=5) - 0.2
 
 
 def test_a_suite_is_resized_in_proportion() -> None:
