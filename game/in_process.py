@@ -46,7 +46,7 @@ def heard_in_process(
     try:
         with _deadline(brief.deadline), _undisturbed():
             auditor = _fresh(player.auditor)
-            said = copied(auditor.audit(toolbox, brief), Declared.of(brief), brief.config)
+            said = copied(auditor.audit(toolbox, _own(brief)), Declared.of(brief), brief.config)
             if not player.sees_reference:
                 toolbox.close()
             judgement = _judgement(auditor, challenge)
@@ -68,6 +68,12 @@ def _fresh(auditor: Auditor) -> Auditor:
     settings: Any = auditor  # a dataclass: the loader takes nothing else
     copy: Auditor = replace(settings)
     return copy
+
+
+def _own(brief: Brief) -> Brief:
+    """The same brief with mappings of its own: writing into them changes no case."""
+    task = replace(brief.task, classes=dict(brief.task.classes))
+    return replace(brief, task=task, component_prior=dict(brief.component_prior))
 
 
 def _judgement(auditor: Auditor, challenge: Challenge | None) -> Judgement | None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from game.cli._faults import CommandError
@@ -114,6 +115,7 @@ def _jailed(args: argparse.Namespace, references: Sequence[str], least: "Tier") 
     allowed = not_above(wanted) if auto or args.allow_lower_tier else (wanted,)
     tiers = [tier for tier in allowed if JAILS.index(tier) >= JAILS.index(least)]
     shown = [path for reference in references for path in code_of(reference)]
+    _require_hidden(args.log_dir, shown)
     try:
         sandbox = _reached(tiers, shown)
     except IsolationError as error:
@@ -128,6 +130,25 @@ def _jailed(args: argparse.Namespace, references: Sequence[str], least: "Tier") 
     if sandbox.tier == "process" and wanted != "process":
         say(f"auditors play in a plain process: {_UNSAFE}")
     return Isolation(sandbox, everyone=not auto)
+
+
+def _require_hidden(log_dir: Path, shown: Sequence[str]) -> None:
+    """Nothing, if no answer lies where every jail may read.
+
+    Raises:
+        CommandError: The run, or the models that cases are made from, would.
+    """
+    from game.sandbox.runtime_paths import runtime_paths
+    from models.folders import cache_folder, data_folder
+
+    kept = {"--log-dir": log_dir, "AUDIT_GAME_CACHE": cache_folder(), "AUDIT_GAME_DATA": data_folder()}
+    for readable in map(Path, (*runtime_paths(), *shown)):
+        for name, folder in kept.items():
+            if folder.resolve().is_relative_to(readable.resolve()):
+                raise CommandError(
+                    f"{name}: {folder} lies in {readable}, which auditors in a jail may read; "
+                    "allowed: a folder outside of it"
+                )
 
 
 def _reached(tiers: "Sequence[Tier]", shown: Sequence[str]) -> "Sandbox":

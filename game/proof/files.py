@@ -15,6 +15,14 @@ from game.runs.serialise import to_json
 BESIDE = ("*.png", "*.svg", "*.html")  # pictures and pages made from a run, which its seal does not cover
 
 
+def ordinary(folder: Path) -> Check:
+    """Whether a folder holds files and folders only: a link may lead anywhere, and a pipe never end."""
+    paths = sorted(folder.rglob("*"))
+    found = [path for path in paths if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    faults = [Fault(path.relative_to(folder).as_posix(), "kind of file", "a file", "none") for path in found]
+    return Check("files are files", len(paths), tuple(faults))
+
+
 def sealed(folder: Path) -> Check:
     """Whether a folder's files are those of its seal; the one check that needs no database."""
     there = (folder / SEAL).exists()
@@ -37,8 +45,6 @@ def _faults(folder: Path) -> Iterator[Fault]:
             yield Fault(name, "not in the seal", "no such file", "a file")
         else:
             yield from differing(name, "SHA-256", told["files"][name], seal.file_hash(path))
-        if path.is_symlink():
-            yield Fault(name, "kind of file", "a file", "a link")
     yield from _strangers(folder)
 
 

@@ -1,20 +1,25 @@
 """Whether a run is what it claims to be: its files, its commitments, its chain, and every score once more."""
 
 import hashlib
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from game.case import Case
 from game.dealing.dealer import Dealer
 from game.proof.cases import COMMITMENTS, MODELS, PLANS, RUN, committed, plans, suite_of_run
 from game.proof.evidence import Evidence, read_evidence
-from game.proof.files import SCHEMA, SEALED, sealed
+from game.proof.files import SCHEMA, SEALED, ordinary, sealed
 from game.proof.findings import Check, Fault, Rule, differing, guarded
 from game.proof.rounds import CHAIN, END, SCORES, TRANSCRIPT
 from game.proof.seal import scoring_rules
 from game.runs.database import StoreError
 from game.runs.run_folder import DATABASE, SEAL
+from game.runs.store import case_row
+from models.training import one_thread
 
 RULES = (SEALED, SCHEMA, RUN, COMMITMENTS, MODELS, PLANS, TRANSCRIPT, CHAIN, END, SCORES)
 
@@ -70,6 +75,13 @@ def verify(folder: Path, wanted: Wanted) -> Verification:
     """
     if not (folder / DATABASE).exists() and not (folder / SEAL).exists():
         raise NoRunError(f"{folder}: no run; wanted a folder with {DATABASE}")
+    if (strange := ordinary(folder)).faults:
+        return Verification(folder, (strange,), ("nothing else was looked at",))
+    with one_thread():  # as the rounds were scored
+        return _verified(folder, wanted)
+
+
+def _verified(folder: Path, wanted: Wanted) -> Verification:
     outer = sealed(folder)
     try:
         evidence = read_evidence(folder)
@@ -111,6 +123,16 @@ def _dealt(evidence: Evidence, case_id: str) -> Iterator[Fault]:
     for number, (again, then) in enumerate(models):
         where = f"{case_id}: model" if number == 0 else f"{case_id}: companion {number}"
         yield from differing(where, "SHA-256 when dealt again", _hash(again), _hash(then))
+    told_again, told_then = _told(case), _told(kept)
+    for name, value in told_again.items():
+        yield from differing(f"{case_id}: {name}", "when dealt again", value, told_then[name])
+
+
+def _told(case: Case) -> dict[str, Any]:
+    """What a case says beside its models: what the auditor is told, and each thing that is true of it."""
+    row = case_row(case)
+    truth = {f"truth: {name}": value for name, value in json.loads(row["truth"]).items()}
+    return {name: row[name] for name in ("recipe", "base", "brief", "challenge")} | truth
 
 
 def _hash(data: bytes) -> str:

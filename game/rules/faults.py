@@ -1,6 +1,7 @@
-"""The fault of a report that breaks a rule, and the checks that every rule makes of a number."""
+"""The fault of a report that breaks a rule, and the checks that several rules make."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,15 @@ def finite_floats(where: str, value: object, wanted: str) -> Tensor:
     if not bool(copy.isfinite().all()):
         raise ReportError(f"{where}: got NaN or infinity; allowed: numbers that float32 holds")
     return copy
+
+
+def depth(data: Any) -> int:
+    """Levels of containers in JSON-ready data, counted without recursion."""
+    levels, level = 0, [data]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        levels += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return levels
 
 
 def shown(value: object) -> str:

@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping
 
 from game.api import Brief, Report
-from game.rules.faults import ReportError, probability, shown
+from game.rules.faults import ReportError, depth, probability, shown
 from game.scoring.scores import TOLERANCE, Belief, Declared
 from models.components import Component
 from models.naming import unknown
 
 MAX_CLAIMS = 100_000  # characters of JSON
+MAX_DEPTH = 32  # levels of it: what is deeper can be written, and not be read everywhere
 
 
 def complete(report: Report, declared: Declared) -> Belief:
@@ -63,11 +64,14 @@ def _check_words(notes: object, claims: object) -> None:
     if not isinstance(claims, list | tuple) or not all(isinstance(each, dict) for each in claims):
         raise ReportError(f"claims: got {shown(claims)}, wanted a tuple of dicts")
     try:
-        size = len(json.dumps(claims))
+        text = json.dumps(claims)
+        levels = depth(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise ReportError(f"claims: not JSON: {error}") from error
-    if size > MAX_CLAIMS:
-        raise ReportError(f"claims: {size} characters of JSON; at most {MAX_CLAIMS}")
+    if len(text) > MAX_CLAIMS:
+        raise ReportError(f"claims: {len(text)} characters of JSON; at most {MAX_CLAIMS}")
+    if levels > MAX_DEPTH:
+        raise ReportError(f"claims: {levels} levels of JSON; at most {MAX_DEPTH}")
 
 
 def _check_sum(named: Mapping[Component, float], p: float, most: int) -> None:

@@ -65,8 +65,9 @@ class RunInfo:
         state: `finished` once every round is played.
         created: UTC, ISO 8601.
         versions: Of the software, as JSON-ready data.
-        master_hash: Of the master; None until every case is dealt, and likewise the next two.
-        scoring: The rules of scoring, as `game.proof.seal.scoring_rules` has them.
+        master_hash: Of the master; an open run's is None until every case is dealt.
+        scoring: The rules of scoring, as `game.proof.seal.scoring_rules` has them; None until then, as is
+            the next.
         commitments: The digest to publish before the first auditor starts.
         master: The master's key in hexadecimal digits; None until it is revealed.
         head: The digest to publish at the end; None until then.
@@ -265,10 +266,12 @@ def create_run(log_dir: Path, run: RunInfo) -> Iterator[Store]:
         OSError: The folder cannot be made.
     """
     folder = new_folder(log_dir, run.suite, PRIVATE if run.rated else 0o777)
-    if run.rated:
-        write_key(folder, Master.fresh().key)
     config, versions = to_json(run.config), to_json(run.versions)
     row = asdict(run) | {"id": folder.name, "config": config, "versions": versions}
+    if run.rated:
+        key = Master.fresh().key
+        write_key(folder, key)
+        row["master_hash"] = seal.master_hash(key)  # so that none but this key goes on with it
     with open_run(folder) as store:
         with transaction(store.connection):
             _insert(store.connection, "run", row)

@@ -103,10 +103,11 @@ def quiet(_event: Event) -> None:
 def suite_source(suite: Suite, on_event: OnEvent = quiet) -> Source:
     """The cases that a suite and a master determine; nothing is trained or edited yet."""
 
-    def on_step(model: str, progress: Progress) -> None:
-        on_event(ModelTraining(model, progress.step, progress.steps))
-
     def dealer(master: Master) -> Deal:
+        def on_step(model: str, progress: Progress) -> None:
+            shown = model.partition("@")[0] if master.rated else model  # its seeds give a rated base away
+            on_event(ModelTraining(shown, progress.step, progress.steps))
+
         plans, found = {plan.id: plan for plan in plan_cases(suite, master)}, Dealer(suite, master, on_step)
         return lambda case_id: found.deal(plans[case_id])
 

@@ -99,6 +99,7 @@ class RemoteToolbox:
         """Activations by hook name; see `game.api.Toolbox`."""
         self._check_run(tokens, interventions)
         names = requests.checked_names("hook", names, (*self.config.hook_names(), "logits"))
+        requests.check_answer(names, self._shapes(tokens))
         results = self._run("activations", tokens, interventions, names)
         return {name: results[name] for name in names}
 
@@ -111,11 +112,11 @@ class RemoteToolbox:
     ) -> dict[str, Tensor]:
         """Gradients by hook name; see `game.api.Toolbox`."""
         self._check_run(tokens, interventions)
-        shapes = self.config.hook_shapes(*tokens.shape)
-        names = requests.checked_names("hook", names, shapes)
-        logits_shape = (*tokens.shape, self.config.d_vocab)
-        starts = requests.checked_cotangents(cotangent, shapes | {"logits": logits_shape})
+        shapes = self._shapes(tokens)
+        names = requests.checked_names("hook", names, self.config.hook_names())
+        starts = requests.checked_cotangents(cotangent, shapes)
         requests.check_rows(len(tokens) * starts.count, self.budget.max_rows, "sequences times cotangents")
+        requests.check_answer(names, shapes, starts.count)
         results = self._run("vjp", tokens, interventions, names, cotangent_tensors(cotangent))
         return {name: results[name] for name in names}
 
@@ -152,6 +153,11 @@ class RemoteToolbox:
         requests.check_tokens(tokens, self.config, self.budget.max_rows)
         if interventions or not isinstance(interventions, tuple):
             compile_interventions(interventions, self.config.hook_shapes(*tokens.shape), _CPU)
+
+    def _shapes(self, tokens: Tensor) -> dict[str, tuple[int, ...]]:
+        """Shapes of all activations of a run, logits included."""
+        logits = {"logits": (*tokens.shape, self.config.d_vocab)}
+        return self.config.hook_shapes(*tokens.shape) | logits
 
     def _run(
         self,

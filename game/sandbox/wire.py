@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from game.rules.faults import depth
+
 MOST_HEADER = 2**20  # bytes of JSON
 MOST_PAYLOAD = 64 * 2**20  # bytes of tensors that a jail may send
 MOST_ANSWER = 2**31  # bytes of tensors that the referee may send
@@ -191,7 +193,7 @@ def _object(header: bytes) -> dict[str, Any]:
         raise WireError(f"frame: header is not JSON: {str(error)[:200]}") from error
     if not isinstance(data, dict):
         raise WireError(f"frame: header is a {type(data).__name__}, wanted an object")
-    if _depth(data) > MOST_DEPTH:
+    if depth(data) > MOST_DEPTH:
         raise WireError(f"frame: header is more than {MOST_DEPTH} levels deep")
     return data
 
@@ -212,15 +214,6 @@ def _finite(text: str) -> float:
     if abs(number) == float("inf"):
         _refuse_constant(text[:20])
     return number
-
-
-def _depth(data: Any) -> int:
-    """Levels of containers, counted without recursion."""
-    depth, level = 0, [data]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
 
 
 def _tensors(payload: bytes, trusted: bool) -> dict[str, Tensor]:

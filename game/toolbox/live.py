@@ -95,11 +95,11 @@ class ModelToolbox:
     ) -> Results:
         """Gradients by hook name; see `game.api.Toolbox`."""
         hooks = self._checked_run(tokens, interventions)
-        shapes = self.config.hook_shapes(*tokens.shape)
-        names = requests.checked_names("hook", names, shapes)
-        logits_shape = (*tokens.shape, self.config.d_vocab)
-        starts = requests.checked_cotangents(cotangent, shapes | {"logits": logits_shape})
+        shapes = self._shapes(tokens)
+        names = requests.checked_names("hook", names, self.config.hook_names())
+        starts = requests.checked_cotangents(cotangent, shapes)
         requests.check_rows(len(tokens) * starts.count, self.budget.max_rows, "sequences times cotangents")
+        requests.check_answer(names, shapes, starts.count)
         self._check_granted("vjp", interventions)
 
         def compute() -> Results:
@@ -155,6 +155,7 @@ class ModelToolbox:
     ) -> Results:
         hooks = self._checked_run(tokens, interventions)
         names = requests.checked_names("hook", names, (*self.config.hook_names(), "logits"))
+        requests.check_answer(names, self._shapes(tokens))
         self._check_granted(call, interventions)
 
         def compute() -> Results:
@@ -171,6 +172,11 @@ class ModelToolbox:
         requests.check_tokens(tokens, self.config, self.budget.max_rows)
         shapes = self.config.hook_shapes(*tokens.shape)
         return compile_interventions(interventions, shapes, self._model.unembed.W_U.device)
+
+    def _shapes(self, tokens: Tensor) -> dict[str, tuple[int, ...]]:
+        """Shapes of all activations of a run, logits included."""
+        logits = {"logits": (*tokens.shape, self.config.d_vocab)}
+        return self.config.hook_shapes(*tokens.shape) | logits
 
     def _check_granted(self, call: str, interventions: Sequence[Intervention] = ()) -> None:
         if call in ("sibling", "reference") and self._role != "subject":

@@ -76,16 +76,18 @@ class Meter:
             self._spent -= due
             raise
         self._paid.add(key)
-        return _copies(self._remember(key, _copies(results)))
+        return self._remembered(key, _copies(results))
 
-    def _remember(self, key: bytes, results: Results) -> Results:
+    def _remembered(self, key: bytes, results: Results) -> Results:
+        """The results, to be given away; a copy of them where they are remembered."""
         size = _size(results)
-        if size <= self._room:
-            self._results[key] = results
-            self._held += size
+        if size > self._room:
+            return results
+        self._results[key] = results
+        self._held += size
         while self._held > self._room:
             self._held -= _size(self._results.popitem(last=False)[1])
-        return results
+        return _copies(results)
 
 
 def call_key(*parts: object) -> bytes:

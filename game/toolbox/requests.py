@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from models.naming import unknown
 from models.transformer import TransformerConfig
 
 Shape = tuple[int, ...]
+MOST_NUMBERS = 2**28  # in one answer, 1 GiB: what a referee of ordinary memory can copy and send
 MOST_SAMPLES = 100_000  # sequences in one `sample`: free, so that only memory bounds it
 _MOST_SEED = 2**63 - 1
 
@@ -41,6 +43,22 @@ def check_rows(rows: int, max_rows: int, what: str) -> None:
     """
     if not 1 <= rows <= max_rows:
         raise RequestError(f"tokens: got {rows} {what}; allowed: 1 to {max_rows} (budget.max_rows)")
+
+
+def check_answer(names: Iterable[str], shapes: Mapping[str, Shape], copies: int = 1) -> None:
+    """Nothing, if the answer is not too large.
+
+    Args:
+        names: What is wanted, each of which has a shape.
+        shapes: Of all that there is.
+        copies: How many of each.
+
+    Raises:
+        RequestError: It is.
+    """
+    numbers = copies * sum(prod(shapes[name]) for name in names)
+    if numbers > MOST_NUMBERS:
+        raise RequestError(f"names: got an answer of {numbers} numbers; at most {MOST_NUMBERS} in one call")
 
 
 def checked_names(kind: str, names: object, allowed: Iterable[str]) -> tuple[str, ...]:

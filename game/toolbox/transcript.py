@@ -22,6 +22,7 @@ from models.transformer import TransformerConfig
 
 Kind = Literal["open", "call", "report", "close"]
 ROWS_SHOWN = 32  # of a call's tokens; a larger batch is told by its hash alone
+MOST_KEPT = 64 * 2**20  # characters of one round's calls; repeats are free, and would fill memory and disk
 
 T = TypeVar("T")
 
@@ -49,10 +50,24 @@ class Transcript:
 
     def __init__(self) -> None:
         self._entries: list[tuple[Kind, str]] = []
+        self._kept = 0
 
     def add(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """Keep what happened, as it is now."""
-        self._entries.append((kind, _canonical(body)))
+        text = _canonical(body)
+        self._entries.append((kind, text))
+        self._kept += len(text)
+
+    def check_room(self) -> None:
+        """Nothing, while there is room for another call.
+
+        Raises:
+            AccessError: There is none.
+        """
+        if self._kept > MOST_KEPT:
+            raise AccessError(
+                f"the transcript of this round is full; at most {MOST_KEPT} characters of calls"
+            )
 
     def written(self, first: str) -> Written:
         """The lines.
@@ -102,7 +117,8 @@ def read_lines(data: bytes, first: str) -> tuple[tuple[Line, ...], str]:
 class Recorded:
     """`game.api.Toolbox` that keeps every call which was answered, or refused by league or budget.
 
-    A call whose arguments make no sense is not kept: a jailed auditor's never leaves the jail.
+    A call whose arguments make no sense is not kept: a jailed auditor's never leaves the jail. Once the
+    transcript is full, every call is refused and none is kept.
 
     Args:
         toolbox: Answers the calls.
@@ -189,6 +205,7 @@ class Recorded:
 
     def _kept(self, answer: Callable[[], T], request: Callable[[], dict[str, Any]]) -> T:
         """The answer, once the call has been kept with what it cost or why it was refused."""
+        self._transcript.check_room()
         before = self.budget.spent
         try:
             answered = answer()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from game.api import BudgetExceededError, Challenge, Fine, Judgement, LowRank, Report, Toolbox
+from game.brief_text import brief_to_json
 from game.loader import LoadedAuditor
 from game.referee import play_round
 from game.scoring.scores import failed
@@ -45,6 +46,11 @@ def play(action: Any, deadline: float = 30.0) -> Any:
     return play_round(dealt, LoadedAuditor("does", Does(action), False), seed=7)
 
 
+def nested(levels: int) -> Any:
+    """A list in a list in a list."""
+    return [nested(levels - 1)] if levels else 0
+
+
 def fails(error: BaseException) -> Any:
     def action(_toolbox: Toolbox, _brief: Any) -> Report:
         raise error
@@ -70,6 +76,7 @@ def fails(error: BaseException) -> Any:
         (lambda box, brief: Report(0.2, {MLP: 0.3}), "INVALID", r"blocks\.0\.mlp has 0\.3; at most p_edited"),
         (lambda box, brief: Report(0.5, {Component("mlp", 9): 0.1}), "INVALID", r"blocks\.9\.mlp"),
         (lambda box, brief: Report(0.5, claims=({"x": torch.zeros(1)},)), "INVALID", "claims"),
+        (lambda box, brief: Report(0.5, claims=({"x": nested(31)},)), "INVALID", "claims: 33 levels"),
         (lambda box, brief: Report(0.5, notes=cast(Any, 5)), "INVALID", "notes: got a int, wanted text"),
     ],
 )  # fmt: skip
@@ -82,6 +89,24 @@ def test_whatever_an_auditor_does_becomes_a_status(action: Any, status: str, mes
         raise AssertionError(record.error)
     assert "\n" not in record.error
     assert "\x1b" not in record.error
+
+
+def test_claims_may_be_32_levels_deep() -> None:
+    assert play(lambda box, brief: Report(0.5, claims=({"x": nested(30)},))).status == "DONE"
+
+
+def test_writing_into_the_brief_moves_no_score() -> None:
+    dealt = case(0, truth(MLP))
+    told = brief_to_json(dealt.brief)
+
+    def spoils(_toolbox: Toolbox, brief: Any) -> Report:
+        brief.component_prior[MLP] = 0.4
+        brief.task.classes.clear()
+        return Report(0.5)
+
+    record = play_round(dealt, LoadedAuditor("does", Does(spoils), False), seed=7)
+    assert (record.status, record.score.localisation) == ("DONE", 0.0)
+    assert brief_to_json(dealt.brief) == told
 
 
 def test_an_auditor_that_hangs_is_stopped_at_its_deadline() -> None:

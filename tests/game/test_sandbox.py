@@ -322,6 +322,21 @@ def test_a_machine_without_any_jail_plays_in_process_and_says_so(
     assert "no jail on this machine (bubblewrap: no such thing; landlock: no such thing; process" in err
 
 
+@pytest.mark.parametrize("place", ["--log-dir", "AUDIT_GAME_CACHE", "AUDIT_GAME_DATA"])
+def test_nothing_is_played_where_a_jail_could_read_the_answer(
+    place: str, play: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The runtime is readable in every jail: no run and no checkpoint may lie in it."""
+    readable = tmp_path / ("logs" if place == "--log-dir" else "runtime")
+    monkeypatch.setattr("game.sandbox.runtime_paths.runtime_paths", lambda: (str(readable),))
+    if place != "--log-dir":
+        monkeypatch.setenv(place, str(readable / "kept"))
+    code, out, err = play(OUTLIER)
+    assert (code, out) == (2, "")
+    assert f"{place}: " in err
+    assert f"lies in {readable}, which auditors in a jail may read" in err
+
+
 def test_sandbox_check_tells_every_tier(capsys: pytest.CaptureFixture[str]) -> None:
     reached = best() != "in process"
     assert main(["sandbox", "check", "--json"]) == (0 if reached else 4)

@@ -197,6 +197,14 @@ def test_a_rated_run_whose_secret_was_lost_or_changed_does_not_go_on(tmp_path: P
             master_of(store)
 
 
+def test_a_secret_that_was_changed_while_cases_were_dealt_does_not_go_on(tmp_path: Path) -> None:
+    with create_run(tmp_path, dataclasses.replace(RUN, config={"rated": True})) as store:
+        assert master_of(store).key == read_key(store.folder)
+        (store.folder / MASTER).write_text(f"{Master.of_seed(1).key.hex()}\n")
+        with pytest.raises(StoreError, match="its master is not the one that was committed to"):
+            master_of(store)
+
+
 def killed(log_dir: Path, kind: str, at: str, number: int) -> None:
     """Play in a child that kills itself when the function of that path is called for that time."""
     child = os.fork()

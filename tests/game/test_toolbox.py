@@ -257,6 +257,21 @@ def test_arguments_without_sense_are_refused_and_not_charged(
     assert box.budget.spent == 0
 
 
+def test_an_answer_beyond_the_referee_s_memory_is_refused_before_it_is_computed(
+    box: ModelToolbox, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tokens.numel() * 11
+    monkeypatch.setattr("game.toolbox.requests.MOST_NUMBERS", whole)
+    assert box.logits(tokens).numel() == whole
+    with pytest.raises(
+        RequestError, match=f"names: got an answer of .* numbers; at most {whole} in one call"
+    ):
+        box.activations(tokens, ["logits", RESID])
+    with pytest.raises(RequestError, match="names: got an answer of"):
+        box.vjp(tokens, [RESID], {"logits": torch.ones(2, 3, 5, 11)})
+    assert box.budget.spent == len(tokens)
+
+
 GUARDED: dict[str, Call] = {
     "logits": lambda box, tokens: box.logits(tokens),
     "sample": lambda box, tokens: box.sample(2),

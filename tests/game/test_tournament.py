@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from game.case import Case
+from game.dealing.master import Master
 from game.loader import LoadedAuditor, load_auditor
 from game.referee import RoundRecord
 from game.runs.events import (
@@ -17,6 +18,7 @@ from game.runs.events import (
     CaseDealt,
     CasesCommitted,
     Event,
+    ModelTraining,
     RoundEnded,
     RoundStarted,
     RunClosed,
@@ -24,9 +26,11 @@ from game.runs.events import (
 )
 from game.runs.interrupts import Stopped
 from game.runs.store import RunInUseError, open_run, read_run
-from game.runs.tournament import RunResult, Source, TournamentError, play_source
+from game.runs.tournament import RunResult, Source, TournamentError, play_source, suite_source
+from models.training import Progress
 from tests.game import hand_made
 from tests.game.hand_made import Interrupted, Sayer, players, source
+from tests.tiny_suite import tiny_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = hand_made.cases(5)
@@ -261,3 +265,17 @@ def kill_after(rounds: int, seconds: float, log_dir: Path) -> int:
                 driver.kill()
     assert driver.wait() == -signal.SIGKILL
     return told
+
+
+@pytest.mark.parametrize(
+    ("master", "shown"), [(Master.of_seed(1), "facts-tiny@7.7"), (Master.fresh(), "facts-tiny")]
+)
+def test_progress_tells_the_seeds_of_no_rated_base(
+    master: Master, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the console could train the base, and compare."""
+    watch, told = Recorder(), []
+    monkeypatch.setattr("game.runs.tournament.Dealer", lambda _suite, _master, on_step: told.append(on_step))
+    suite_source(tiny_suite(), watch).dealer(master)
+    told[0]("facts-tiny@7.7", Progress(step=1, steps=9, loss=1.0, accuracy=0.5))
+    assert [event.model for event in watch.events if isinstance(event, ModelTraining)] == [shown]

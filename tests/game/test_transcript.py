@@ -92,6 +92,18 @@ def test_nothing_is_kept_once_the_toolbox_is_closed(make_box: MakeBox) -> None:
     assert transcript.written(FIRST).lines == 0
 
 
+def test_a_full_transcript_ends_the_calls(make_box: MakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats and refusals are free: without an end they would fill the referee's memory and disk."""
+    monkeypatch.setattr("game.toolbox.transcript.MOST_KEPT", 1000)
+    transcript = Transcript()
+    box = Recorded(make_box(), transcript)
+    box.weight("unembed.W_U")
+    transcript.add("call", {"text": "x" * 1000})
+    with pytest.raises(AccessError, match="the transcript of this round is full; at most 1000 characters"):
+        box.weight("unembed.W_U")
+    assert transcript.written(FIRST).lines == 2
+
+
 def test_what_a_granted_model_is_asked_is_told_with_its_name(make_box: MakeBox, tiny_model: Any) -> None:
     transcript = Transcript()
     box = Recorded(make_box("siblings", siblings=[tiny_model, tiny_model]), transcript)

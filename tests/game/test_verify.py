@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -207,7 +208,56 @@ def test_a_model_that_is_not_dealt_the_same_again_is_found(
 ) -> None:
     monkeypatch.setattr(Dealer, "deal", lambda *_: hand_made.case(0, hand_made.truth()))
     found = verify(cuts, Wanted(redeal=4))
-    assert [fault.what for fault in found.faults] == ["SHA-256 when dealt again"] * 4
+    models = [fault for fault in found.faults if fault.where.endswith("model")]
+    assert [fault.what for fault in models] == ["SHA-256 when dealt again"] * 4
+
+
+@pytest.mark.parametrize(
+    ("column", "old", "new", "fault"),
+    [
+        # what the referee wrote                         and what is told of it
+        ("truth", '"summary": "', '"summary": "un', "case-000: truth: summary: when dealt again"),
+        ("brief", '"seed": 0', '"seed": 1', "case-000: brief: when dealt again"),
+    ],
+)
+def test_a_truth_or_brief_that_is_not_dealt_the_same_again_is_found(
+    column: str, old: str, new: str, fault: str, cuts: Path, tmp_path: Path
+) -> None:
+    """The referee cheats before committing: the models are as dealt, what is said of one is not."""
+    spoiled = copied(cuts, tmp_path)
+    with closing(sqlite3.connect(spoiled / DATABASE)) as connection:
+        connection.row_factory = sqlite3.Row
+        case = dict(connection.execute("SELECT * FROM cases WHERE id = 'case-000'").fetchone())
+        assert old in case[column]
+        case[column] = case[column].replace(old, new)
+        values = (case[column], seal.commitment(Master.of_seed(1).nonce("commit", case["id"]), case))
+        statement = f"UPDATE cases SET {column} = ?, commitment = ? WHERE id = 'case-000'"  # noqa: S608
+        connection.execute(statement, values)
+        connection.commit()
+    reseal(spoiled)
+    assert "when dealt again" not in told(verify(spoiled, Wanted()))
+    assert fault in told(verify(spoiled, Wanted(redeal=4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        # where                       what lies there
+        ("artifacts/endless.safetensors", lambda path: path.symlink_to("/dev/zero")),
+        ("transcripts/silent.jsonl", os.mkfifo),
+        ("run.lock", lambda path: (path.unlink(missing_ok=True), path.symlink_to("/etc/hostname"))),
+        ("more", lambda path: path.symlink_to("artifacts")),
+    ],
+)
+def test_what_is_no_file_is_told_and_never_read(
+    name: str, make: Callable[[Path], object], run: Path, tmp_path: Path
+) -> None:
+    """A run from a stranger may hold a link or a pipe that has no end, in its seal too."""
+    strange = copied(run, tmp_path)
+    make(strange / name)
+    found = verify(strange, Wanted())
+    assert told(found) == f"{name}: kind of file"
+    assert found.notes == ("nothing else was looked at",)
 
 
 def test_a_published_digest_must_be_the_run_s(run: Path) -> None:
