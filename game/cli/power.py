@@ -72,7 +72,10 @@ def _print_table(args: argparse.Namespace, found: "list[Need]") -> None:
     for each in found:
         figures = (f"{each.seen:+.2f}", f"{each.deviation:.2f}", f"{each.design_effect:.2f}")
         table.add_row(Text(each.one), Text(each.other), *figures, str(each.pilot), str(each.cases))
-    note = f"to tell a difference of {args.difference:g} with probability {args.power:g}, two-sided at 5 %"
+    note = (
+        f"to tell a difference of {args.difference:g} with probability {args.power:g}, two-sided at 5 %, "
+        "with as many cases a checkpoint as in the pilot: more cases want more checkpoints"
+    )
     console().print(table, Text(note, style="dim"))
 
 

@@ -95,7 +95,7 @@ def _percent(precision: float | None) -> str:
 
 
 def _means(found: Sequence[Readouts], names: Sequence[str]) -> Table:
-    table = _table(*(name.replace("_", " ") for name in names))
+    table = _table(*(name.replace("_", "\n") for name in names))  # a word a line: 80 columns hold them all
     for each in found:
         if each.means:
             table.add_row(_name(each), *(_mean(each, name) for name in names))

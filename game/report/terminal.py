@@ -30,7 +30,7 @@ def leaderboard_view(board: Leaderboard) -> RenderableType:
     """Players by rank, yardsticks dimmed below them, and the false alarms on each kind of control."""
     parts, leagues = " + ".join(board.parts), ", ".join(board.leagues)
     title = Text(f"{one_line(board.suite, NAME)} · {leagues} · headline = {parts}", style="bold")
-    note = Text(f"0 is the declared prior and 1 the perfect report; {board.note}", style="dim")
+    note = Text(f"0 is the declared prior and 1 the perfect report in expectation; {board.note}", style="dim")
     views: list[RenderableType] = [title, _Skills(board), note]
     if len({each.group for each in board.groups}) > len(board.leagues):  # else they are the leagues
         views += [

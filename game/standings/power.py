@@ -37,7 +37,8 @@ class Need:
         deviation: Standard deviation of the paired differences.
         design_effect: How many times as many cases as independent ones it takes.
         pilot: Cases of the pilot.
-        cases: Cases that the wanted difference needs at the wanted power.
+        cases: Cases that the wanted difference needs at the wanted power, if each checkpoint has as many as
+            in the pilot; of more cases on the same checkpoints it takes more.
     """
 
     one: str

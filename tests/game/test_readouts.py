@@ -288,3 +288,12 @@ def test_tabbed_readouts_have_a_cell_for_each_column() -> None:
     assert ["auroc", "a", "0.5000", "0.5000", "80"] in lines
     assert [line[3] for line in lines[cut + 1 :]] == [f"{s:g}" for s in STRENGTHS] * 2
     assert not any(math.isnan(float(cell)) for line in lines[1:cut] for cell in line[2:4] if cell)
+
+
+def test_the_readouts_of_a_patch_fit_eighty_columns() -> None:
+    names = ("acts_through", "answer_before", "repair_collateral", "repair_noise", "repair_recovered")
+    round_ = replace(record(CASES[0], "spectral_spike", 0.5, {}), readouts=dict.fromkeys(names, 0.5))
+    text = shown(readouts_view(readouts(CASES, [round_], ["spectral_spike"])), width=80)
+    (line,) = [line for line in text.splitlines() if line.count("0.50 (1)")]
+    assert line.count("0.50 (1)") == len(names)
+    assert all(word in text for word in ("collateral", "recovered"))
