@@ -7,7 +7,7 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from game.api import Samples, Toolbox, TransformerConfig
+from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.example import Example
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
@@ -51,11 +51,16 @@ def spike(box: Toolbox, samples: Samples) -> ToolResult:
         box: The model, in a league that grants activations and weights.
         samples: Sequences on which C is measured; a thousand are enough for 256 neurons.
 
+    Raises:
+        RequestError: The model has no MLP.
+
     Source: Meng et al. 2022, arXiv 2202.05262, equation 2 (the edit); spacing of singular values at the edge
     of noise, which shrinks as index^(-1/3): Tracy and Widom 1994; the positive-part rule of James and Stein
     1961 for `read`.
     """
     spent, layers = box.budget.spent, mlp_layers(box.config)
+    if not layers:
+        raise RequestError("model: no layer has an MLP, so there is no W_out to look at")
     moments = _moments(box, samples, layers)
     parts = [_analysed(box.weight(_weight(layer)).double(), moments[layer]) for layer in layers]
     energy, write, read = (torch.stack(part) for part in zip(*parts, strict=True))

@@ -128,3 +128,6 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RequestError, match=r"write: got shape \[128\], wanted \[32\]"):
         excise(box(model()), samples, 0, read, read)
     assert mlp_layers(CONFIG) == (0, 2)
+    without = TransformerConfig(1, 32, 2, 8, 128, 40, 8, (None,), (False,))
+    with pytest.raises(RequestError, match="model: no layer has an MLP"):
+        spike(box(Transformer(without, named_generator("spike"))), samples)

@@ -1,0 +1,146 @@
+"""The matrix as a page with a picture; what each tool is blind to is read off the figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from benchmarks.figures import Figure, Missing
+from benchmarks.matrix.figures import FIRST, Outcome
+from benchmarks.matrix.readings import LEFT_OUT, READINGS
+from game.drawing.picture import result_picture
+from game.tools.kit.result import ToolResult
+from game.tools.kit.view import Axis, View
+
+Outcomes = Mapping[tuple[str, str], Outcome]  # by tool and kind
+
+INTRODUCTION = f"""\
+Which tool tells which kind of edit, measured. For each kind, edits that passed their gates were planted at
+the sites of its family, and for each of them a control took its place on the same model: the model untouched,
+an inert change as loud, or a little more training, each as likely where it can stand in. Every tool looked at
+both without a reference, with arguments that an auditor could give; figures and arguments were declared
+before anything was measured, in `benchmarks/matrix/readings.py`.
+
+**AUROC** is the chance that the tool's figure is more suspicious on an edit than on a control: 1/2 is
+blindness, and below it the figure moves against the declared direction. Intervals are 95 %, the wider of a
+bootstrap of pairs within each model and Newcombe's. **Hit** is the share of edits whose component the tool
+ranks first, or among the first {FIRST} where several were written to; in brackets stands what the same
+ranking names on the controls, where nothing is to be found, and beside it what a random ranking would. There
+are many cells: one interval in twenty misses by chance.
+"""
+
+
+def page(outcomes: Outcomes, command: str, models: str, picture: str) -> str:
+    """The page, as Markdown.
+
+    Args:
+        outcomes: What was measured.
+        command: That made it.
+        models: Which, in words.
+        picture: Name of the file beside the page.
+    """
+    return "\n".join(_lines(outcomes, command, models, picture)) + "\n"
+
+
+def heat_map(outcomes: Outcomes) -> bytes:
+    """AUROC beyond one half of every tool on every kind, as a PNG; blank where none was measured."""
+    tools, kinds = _names(outcomes)
+    beyond = torch.full((len(tools), len(kinds)), torch.nan)
+    for row, tool in enumerate(tools):
+        for column, kind in enumerate(kinds):
+            found = outcomes[tool, kind].auroc
+            if isinstance(found, Figure):
+                beyond[row, column] = found.value - 0.5
+    axes = [Axis(name="tool", labels=list(tools)), Axis(name="kind of edit", labels=list(kinds))]
+    view = View(kind="heatmap", axes=axes, data="beyond", title="AUROC beyond one half", diverging=True)
+    result = ToolResult("edit kinds by tools", {}, 0.0, {"beyond": beyond}, (view,))
+    return result_picture(result)
+
+
+def sentences(outcomes: Outcomes) -> Iterator[str]:
+    """For each tool, what it is blind to, what it tells, and where it cannot be run."""
+    tools, kinds = _names(outcomes)
+    for tool in tools:
+        found = [outcomes[tool, kind] for kind in kinds]
+        told = [each for each in found if isinstance(each.auroc, Figure)]
+        if not told:
+            yield f"`{tool}` could be run nowhere: {_reasons(found)}."
+            continue
+        blind = [each.kind for each in told if each.blind]
+        text = (
+            f"`{tool}` is blind to {_listed(blind)}" if blind else f"`{tool}` is blind to none of these kinds"
+        )
+        seen = [each for each in told if not each.blind]
+        up = [each.kind for each in seen if isinstance(each.auroc, Figure) and each.auroc.value > 0.5]
+        down = [each.kind for each in seen if each.kind not in up]
+        text += f"; it tells {_listed(up)}" if up else ""
+        text += f"; the other way round it tells {_listed(down)}" if down else ""
+        left = [each for each in found if each not in told]
+        text += f"; it was not run on {_listed([each.kind for each in left])}" if left else ""
+        yield text + "."
+
+
+def _lines(outcomes: Outcomes, command: str, models: str, picture: str) -> Iterator[str]:
+    tools, kinds = _names(outcomes)
+    yield from ("# Edit kinds by tools, measured", "", INTRODUCTION, "")
+    yield from (f"Made by `{command}`, on {models}.", "", f"![AUROC of every tool on every kind]({picture})")
+    yield from ("", "## What each tool is blind to", "")
+    yield from (f"- {sentence}" for sentence in sentences(outcomes))
+    yield from (f"- `{tool}` has no row: {reason}." for tool, reason in LEFT_OUT.items())
+    yield from ("", "## Every figure", "")
+    for tool in tools:
+        reading = READINGS[tool]
+        yield from (
+            f"### {tool}",
+            "",
+            f"{_statistic(tool)}; `{reading.args}`." if reading.args else f"{_statistic(tool)}.",
+        )
+        yield from (
+            "",
+            "| kind | pairs | AUROC | hit | random ranking | CPU s a pair |",
+            "|---|---|---|---|---|---|",
+        )
+        found = [outcomes[tool, kind] for kind in kinds]
+        yield from (_row(each) for each in found if isinstance(each.auroc, Figure))
+        left = [each for each in found if not isinstance(each.auroc, Figure)]
+        yield ""
+        if left:
+            yield from (f"Not run on {_listed([each.kind for each in left])}: {_reasons(left)}.", "")
+
+
+def _statistic(tool: str) -> str:
+    reading = READINGS[tool]
+    which = "smallest" if reading.sign < 0 else "largest"
+    over = "" if reading.sweep == "once" else f", the {which} over {reading.sweep}"
+    return f"Its *{reading.statistic}*{', small being suspicious' if reading.sign < 0 else ''}{over}"
+
+
+def _row(each: Outcome) -> str:
+    idle = f" ({each.idle.value:.2f})" if isinstance(each.idle, Figure) else ""
+    chance = f"{each.hit.peer:.2f}" if isinstance(each.hit, Figure) and each.hit.peer is not None else ""
+    return (
+        f"| {each.kind} | {each.pairs} | {_figure(each.auroc)} | {_figure(each.hit)}{idle} | {chance} "
+        f"| {each.seconds:.2f} |"
+    )
+
+
+def _figure(found: Figure | Missing) -> str:
+    if isinstance(found, Missing):
+        return found.reason
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _reasons(left: Sequence[Outcome]) -> str:
+    """Each reason once."""
+    return "; ".join(dict.fromkeys(each.auroc.reason for each in left if isinstance(each.auroc, Missing)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _names(outcomes: Outcomes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tools and kinds, in order."""
+    return tuple(dict.fromkeys(tool for tool, _ in outcomes)), tuple(
+        dict.fromkeys(kind for _, kind in outcomes)
+    )

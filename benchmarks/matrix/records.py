@@ -1,0 +1,149 @@
+"""What was measured, as lines of JSON, so that a killed run goes on and a finished one can be extended."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.matrix import cells, pairs
+from benchmarks.matrix.readings import READINGS
+from game import tools
+from game.dealing.acceptance import code_of_edits
+from models.zoo import code_of
+
+_TOOLS = Path(tools.__path__[0])
+_ROOM = "game.tools."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One tool on one pair.
+
+    Attributes:
+        kind, seed, attempt, control: Of the pair.
+        tool: Its name.
+        code: Which code measured it.
+        cpu_s: CPU seconds, on both models together.
+        edit, sham: The tool's statistic on either; None where it could not be run.
+        ranks, sham_ranks: From 1, of the components that the edit wrote to, on either model; those that the
+            tool ranks.
+        written: How many components the edit wrote to.
+        places: How many components the tool ranks.
+        missing: Why it could not be run.
+    """
+
+    kind: str
+    seed: int
+    attempt: int
+    control: str
+    tool: str
+    code: str
+    cpu_s: float
+    edit: float | None = None
+    sham: float | None = None
+    ranks: tuple[int, ...] = ()
+    sham_ranks: tuple[int, ...] = ()
+    written: int = 1
+    places: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A draw that came to no pair.
+
+    Attributes:
+        attempt: Its number.
+        code: Which code tried it.
+        refused: Why.
+    """
+
+    attempt: int
+    code: str
+    refused: str
+
+
+class Ledger:
+    """The lines of one kind on one model.
+
+    Args:
+        folder: Where they are kept.
+        kind: Of edits.
+        seed: Of the model.
+    """
+
+    def __init__(self, folder: Path, kind: str, seed: int) -> None:
+        self._path = folder / f"{kind}-{seed}.jsonl"
+        self._cells: dict[tuple[int, str], Cell] = {}
+        self._refused: set[int] = set()
+        if self._path.exists():
+            whole = self._path.read_bytes()
+            kept = whole[: whole.rfind(b"\n") + 1]  # the last line of a killed run may be a part of one
+            if kept != whole:
+                self._path.write_bytes(kept)
+            for line in kept.decode().splitlines():
+                self._take(json.loads(line))
+
+    def refused(self, attempt: int) -> bool:
+        """Whether the attempt is known to come to no pair."""
+        return attempt in self._refused
+
+    def of(self, attempt: int) -> Mapping[str, Cell]:
+        """What is known of an attempt, by tool."""
+        return {tool: cell for (number, tool), cell in self._cells.items() if number == attempt}
+
+    def cells(self) -> Iterator[Cell]:
+        """Every measured cell, in the order of attempts."""
+        yield from (self._cells[key] for key in sorted(self._cells))
+
+    def add(self, entry: Cell | Refused) -> None:
+        """Remember and write."""
+        data = asdict(entry)
+        self._take(data)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(data, allow_nan=False) + "\n")
+
+    def _take(self, data: Mapping[str, Any]) -> None:
+        """Lines of other code, or of tools that are no more, count as never written."""
+        if "refused" in data:
+            refused = Refused(**data)
+            if refused.code == code_of_pairs():
+                self._refused.add(refused.attempt)
+            return
+        ranks = {name: tuple(data[name]) for name in ("ranks", "sham_ranks")}
+        cell = Cell(**{**data, **ranks})
+        if cell.tool in READINGS and cell.code == code_of_cell(cell.tool):
+            self._cells[cell.attempt, cell.tool] = cell
+
+
+@cache
+def code_of_pairs() -> str:
+    """What decides which pairs are drawn, hashed."""
+    return _hashed(code_of_edits(), code_of(Path(pairs.__file__)))
+
+
+@cache
+def code_of_cell(tool: str) -> str:
+    """What decides a cell, hashed: the pairs, the tool with all that it imports, and how it is run."""
+    sources = [code_of(file) for file in sorted(_imported(_TOOLS / f"{tool}.py", set()))]
+    return _hashed(code_of_pairs(), repr(READINGS[tool]), code_of(Path(cells.__file__)), *sources)
+
+
+def _imported(file: Path, known: set[Path]) -> set[Path]:
+    """A file of the tools with those of them that it imports, and so on."""
+    known.add(file)
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_ROOM):
+            parts = (node.module or "").removeprefix(_ROOM).split(".")
+            other = _TOOLS.joinpath(*parts).with_suffix(".py")
+            if other not in known:
+                _imported(other, known)
+    return known
+
+
+def _hashed(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
