@@ -200,32 +200,31 @@ def measured_rates(base: Base, solved: Sequence[Solved], generator: torch.Genera
     return Rates(own, cross)
 
 
-def declared_priors(rates: Sequence[tuple[float, Rates]], prior: float, sets: int) -> dict[Stratum, float]:
+def declared_priors(rates: Sequence[Rates], prior: float, sets: int) -> dict[Stratum, float]:
     """P(top answer changed) by stratum, for challenges of so many sets: pi (own / K + cross (K - 1) / K).
 
     Strictly between 0 and 1: half a prompt is counted either way. Controls count as changing nothing.
 
     Args:
-        rates: Of each kind of case with its weight.
+        rates: Of each checkpoint that was measured.
         prior: P(edited).
         sets: K.
     """
     return {
         stratum: prior
         * (
-            _mean_rate([(weight, each.own[stratum]) for weight, each in rates])
-            + (sets - 1) * _mean_rate([(weight, each.cross[stratum]) for weight, each in rates])
+            _mean_rate([each.own[stratum] for each in rates])
+            + (sets - 1) * _mean_rate([each.cross[stratum] for each in rates])
         )
         / sets
         for stratum in STRATA
     }
 
 
-def _mean_rate(counted: Sequence[tuple[float, tuple[int, int]]]) -> float:
-    """The weighted mean of (hits + 1/2) / (of + 1), over those that have any prompt."""
-    found = [(weight, (hits + 0.5) / (of + 1)) for weight, (hits, of) in counted if of]
-    total = sum(weight for weight, _ in found)
-    return sum(weight * rate for weight, rate in found) / total if found else 0.5
+def _mean_rate(counted: Sequence[tuple[int, int]]) -> float:
+    """The mean of (hits + 1/2) / (of + 1), over those that have any prompt."""
+    found = [(hits + 0.5) / (of + 1) for hits, of in counted if of]
+    return sum(found) / len(found) if found else 0.5
 
 
 def answers_to(sets: Sets, base: Transformer, delivered: Transformer) -> Answers:

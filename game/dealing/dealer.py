@@ -8,6 +8,7 @@ matched to the edit that it replaces, so that nothing but the change itself tell
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
@@ -211,31 +212,33 @@ class Dealer:
         shares = self.recipe_shares(group)
         recipe = _pick_weighted(shares, generator)
         cell = _pick(self.cells(group, recipe), generator)
-        base_seed = _pick(cell.seeds, generator)
-        base = self.base(recipe, base_seed)
-        refusal = ""
+        for place in torch.randperm(len(cell.seeds), generator=generator).tolist():
+            case = self._dealt(plan, recipe, cell.site, cell.seeds[place])
+            if case is not None:
+                return case
+        tried = f"{len(cell.seeds)} models of {recipe}, {ATTEMPTS} draws each"
+        raise DealError(f"{plan.id}: {plan.group} at {cell.site} took no edit: {tried}")
+
+    def _dealt(self, plan: CasePlan, recipe: str, site: Component, base_seed: int) -> Case | None:
+        """The case at a site of one checkpoint; None if no draw there passed its gates."""
+        group, base = self._groups[plan.group], self.base(recipe, base_seed)
         for attempt in range(ATTEMPTS):
-            seed = self._master.seed(self.suite.name, plan.id, "draw", attempt)
-            try:
-                spec = group.hidden(group.edit.draw(base, cell.site, plan.id, seed))
+            seed = self._master.seed(self.suite.name, plan.id, "draw", base_seed, attempt)
+            with suppress(EditError):
+                spec = group.hidden(group.edit.draw(base, site, plan.id, seed))
                 found = delivered(base, spec, plan.edited, plan.control)
-            except EditError as error:
-                refusal = f"; the last one: {error}"
-                continue
-            if found is not None:
-                truth = truth_of(base, found, plan.group, redraws=attempt)
-                case = Case(
-                    id=plan.id,
-                    recipe=recipe,
-                    base=base.trained.name,
-                    artefact=found.edited.artefact,
-                    brief=self.brief(recipe, group, base.task),
-                    truth=truth,
-                    companions=self._companions(plan, recipe, base_seed, found.own_base(base)),
-                )
-                return self._asking(case, group, base_seed, found)
-        where = f"{plan.group} at {cell.site} of {base.trained.name}"
-        raise DealError(f"{plan.id}: {where} took none of {ATTEMPTS} draws{refusal}")
+                if found is not None:
+                    case = Case(
+                        id=plan.id,
+                        recipe=recipe,
+                        base=base.trained.name,
+                        artefact=found.edited.artefact,
+                        brief=self.brief(recipe, group, base.task),
+                        truth=truth_of(base, found, plan.group, redraws=attempt),
+                        companions=self._companions(plan, recipe, base_seed, found.own_base(base)),
+                    )
+                    return self._asking(case, group, base_seed, found)
+        return None
 
     def _asking(self, case: Case, group: Group, base_seed: int, found: Delivered) -> Case:
         """The case with its challenge and its bench, as far as they are parts of the score."""
@@ -255,7 +258,7 @@ class Dealer:
                 if not sets.prompts:
                     raise DealError(f"{case.id}: no prompt tells the edits of {group.name} apart")
                 truth = replace(truth, answers=answers_to(sets, own, delivered))
-                priors = self.stratum_priors(case.recipe, self.suite.grant(group), len(targets))
+                priors = self.stratum_priors(group, case.recipe, len(targets))
                 case = replace(case, challenge=challenge_of(base, sets, priors))
             if "repair" in parts:
                 generator = self._master.generator(self.suite.name, case.id, "bench")
@@ -268,18 +271,15 @@ class Dealer:
         sites = odds_of_sites(self.cells(group, recipe), seed)
         return self._target_sets.pool(self.base(recipe, seed), group, sites)
 
-    def stratum_priors(self, recipe: str, grant: Grant, sets: int) -> dict[Stratum, float]:
-        """P(top answer changed) of a challenge's prompts by stratum, given all that the auditor is told.
+    def stratum_priors(self, group: Group, recipe: str, sets: int) -> dict[Stratum, float]:
+        """P(top answer changed) of a challenge's prompts by stratum, given all that the prompts show.
 
-        Measured on the first checkpoints of the recipe, on all groups that share recipe and grant, so that it
-        depends neither on the group of a case nor on which cases are dealt.
+        They show the group, whose prior this is; the label does not depend on it, and the report is in.
+        Measured on the first checkpoints of the recipe, whichever cases are dealt.
         """
-        rates = []
-        for name, weight in self.weights_of_groups(recipe, grant).items():
-            group = self._groups[name]
-            taken = {seed for cell in self.cells(group, recipe) for seed in cell.seeds}
-            seeds = [seed for seed in self._seeds(recipe) if seed in taken][:MEASURED]
-            rates += [(weight / len(seeds), self.pool(group, recipe, seed).rates) for seed in seeds]
+        taken = {seed for cell in self.cells(group, recipe) for seed in cell.seeds}
+        seeds = [seed for seed in self._seeds(recipe) if seed in taken][:MEASURED]
+        rates = [self.pool(group, recipe, seed).rates for seed in seeds]
         return declared_priors(rates, self.suite.prior, sets)
 
     def _companions(self, plan: CasePlan, recipe: str, base_seed: int, own: Checkpoint) -> tuple[bytes, ...]:

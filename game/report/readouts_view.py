@@ -118,9 +118,11 @@ def _doses(found: Sequence[Readouts]) -> Table:
 
 def _detectable(curve: DoseResponse) -> str:
     """The minimum detectable effect with its interval."""
-    strongest = curve.doses[-1].strength
+    weakest, strongest = curve.doses[0].strength, curve.doses[-1].strength
     if curve.detectable is None:
         return f"above the strongest tested, {strongest:g}"
+    if curve.detectable == curve.low == curve.high == weakest:
+        return f"the weakest tested, {weakest:g}, or less"
     low, high = (f"above {strongest:g}" if end is None else f"{end:.3g}" for end in (curve.low, curve.high))
     return f"{curve.detectable:.3g} [{low}, {high}]"
 

@@ -67,10 +67,10 @@ def _answers_before(judgement: Judgement | None, challenge: Challenge, answers: 
     """Mean skill at naming the answer before the edit, over the prompts whose answer changed.
 
     A prompt that was passed over counts as the uniform distribution, 0. Absent where nothing changed or
-    nothing was said.
+    nothing was judged.
     """
     changed = [i for i, each in enumerate(answers.changed) if each and answers.before[i] in challenge.answers]
-    if judgement is None or not judgement.before or not changed:
+    if judgement is None or not changed:
         return {}
     skills = [
         answer_skill(judgement.before.get(i, {}), challenge.answers, answers.before[i]) for i in changed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from models.seeds import named_seed
 
@@ -39,8 +39,10 @@ def bootstrap_mean(values: Sequence[float], clusters: Sequence[str]) -> Interval
 
     Clusters are resampled whole when there are at least 10. Fewer are kept, and values are resampled within
     each; those that are alone in their cluster are resampled among each other, since one value varies with
-    nothing. Two series over the same cases in the same order see the same resamples, so they are paired. One
-    value has an interval of no width.
+    nothing. Resamples of few vary too little, so the interval is widened about the mean: k clusters by
+    sqrt(k / (k - 1)) t_{k-1} / z, and n values within k clusters by sqrt(n / (n - k)) t_{n-k} / z. Two series
+    over the same cases in the same order see the same resamples, so they are paired. One value has an
+    interval of no width.
 
     Args:
         values: One for each case.
@@ -59,7 +61,10 @@ def bootstrap_mean(values: Sequence[float], clusters: Sequence[str]) -> Interval
     means = _across(grouped, generator) if across else _within(grouped, generator)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = math.fsum(values) / len(values)
-    return Interval(mean, min(float(low), mean), max(float(high), mean))
+    wider = _widening(len(grouped), 1) if across else _widening(len(values), len(_strata(grouped)))
+    return Interval(
+        mean, min(mean + wider * (float(low) - mean), mean), max(mean + wider * (float(high) - mean), mean)
+    )
 
 
 def wilson(successes: int, trials: int) -> Interval:
@@ -72,6 +77,23 @@ def wilson(successes: int, trials: int) -> Interval:
         raise ValueError(f"rate: got {successes} of {trials}; wanted a part of at least one trial")
     interval = binomtest(successes, trials).proportion_ci(confidence_level=LEVEL, method="wilson")
     return Interval(successes / trials, float(interval.low), float(interval.high))
+
+
+def _widening(resampled: int, fixed: int) -> float:
+    """How much wider than its resamples the interval of a mean is, so that it covers what it says.
+
+    The bootstrap's variance lacks a factor n / (n - k), and its quantiles are those of a normal law where a t
+    law is due; with fewer than 3 degrees of freedom that of 3 is taken.
+
+    Args:
+        resampled: n: clusters, or values within them.
+        fixed: k: one, or the strata in which values were resampled.
+
+    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 5 and 12.
+    """
+    freedom = max(3, resampled - fixed)
+    end = (1 + LEVEL) / 2
+    return float(math.sqrt(1 + fixed / freedom) * t.ppf(end, freedom) / norm.ppf(end))
 
 
 def _grouped(values: Sequence[float], clusters: Sequence[str]) -> list[Values]:
@@ -93,10 +115,15 @@ def _across(grouped: list[Values], generator: np.random.Generator) -> Values:
 
 def _within(grouped: list[Values], generator: np.random.Generator) -> Values:
     """Means of resamples that keep every cluster's size, `[resample]`."""
-    alone = [each for each in grouped if len(each) == 1]
-    strata = [each for each in grouped if len(each) > 1] + ([np.concatenate(alone)] if alone else [])
+    strata = _strata(grouped)
     total = np.zeros(RESAMPLES)
     for stratum in strata:
         drawn = generator.integers(len(stratum), size=(RESAMPLES, len(stratum)))
         total += stratum[drawn].sum(axis=1)
     return total / sum(len(stratum) for stratum in strata)
+
+
+def _strata(grouped: list[Values]) -> list[Values]:
+    """The clusters that vary, and those of one value together."""
+    alone = [each for each in grouped if len(each) == 1]
+    return [each for each in grouped if len(each) > 1] + ([np.concatenate(alone)] if alone else [])

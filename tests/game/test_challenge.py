@@ -258,14 +258,14 @@ def test_another_master_has_other_decoys_and_its_key_is_not_in_the_files(own_cac
 def test_the_declared_prior_depends_on_nothing_that_a_case_hides(dealer: Dealer, cases: list[Case]) -> None:
     for case in cases:
         challenge = asked(case)[0]
-        declared = dealer.stratum_priors("facts-tiny", GRANT, max(challenge.target_set) + 1)
+        group = next(each for each in dealer.suite.groups if each.name == case.truth.group)
+        declared = dealer.stratum_priors(group, "facts-tiny", max(challenge.target_set) + 1)
         assert challenge.prior == tuple(declared[stratum] for stratum in challenge.stratum)
         assert all(0 < rho < 1 for rho in challenge.prior)
 
 
 def test_the_declared_prior_is_the_share_that_changes(dealer: Dealer, edited: list[Case]) -> None:
-    alone = asking(TINY_SUITE[: TINY_SUITE.index("  - name: heads")])
-    declared = Dealer(alone, MASTER).stratum_priors("facts-tiny", GRANT, SETS)
+    declared = dealer.stratum_priors(dealer.suite.groups[0], "facts-tiny", SETS)
     for stratum in STRATA:
         hits = [
             hit
@@ -273,15 +273,15 @@ def test_the_declared_prior_is_the_share_that_changes(dealer: Dealer, edited: li
             for hit, of in zip(asked(case)[1].changed, asked(case)[0].stratum, strict=True)
             if of == stratum
         ]
-        assert declared[stratum] / alone.prior == pytest.approx(sum(hits) / len(hits), abs=0.03)
+        assert declared[stratum] / dealer.suite.prior == pytest.approx(sum(hits) / len(hits), abs=0.03)
 
 
 def test_declared_priors_by_hand() -> None:
     counts: dict[Stratum, tuple[int, int]] = dict.fromkeys(STRATA, (0, 0))
     loud = Rates({**counts, "affected": (9, 9)}, {**counts, "affected": (0, 9)})
     quiet = Rates({**counts, "affected": (4, 9)}, {**counts, "affected": (1, 9)})
-    rho = declared_priors([(3.0, loud), (1.0, quiet)], prior=0.6, sets=4)
-    own, cross = 0.75 * 0.95 + 0.25 * 0.45, 0.75 * 0.05 + 0.25 * 0.15
+    rho = declared_priors([loud, quiet], prior=0.6, sets=4)
+    own, cross = (0.95 + 0.45) / 2, (0.05 + 0.15) / 2
     assert rho["affected"] == pytest.approx(0.6 * (own + 3 * cross) / 4)
     assert 0 < rho["unrelated"] < 0.6  # never measured
 

@@ -71,13 +71,16 @@ def test_below_ten_checkpoints_cases_are_resampled_within_each_and_the_note_says
 def test_from_ten_checkpoints_on_whole_checkpoints_are_resampled_and_the_note_says_so() -> None:
     bases = [f"base-{i % 10}" for i in range(90)]
     found = bootstrap_mean([float(i % 10) for i in range(90)], bases)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 8.25**0.5 / 10**0.5, rel=0.15)
+    assert found.high - found.low == pytest.approx(2 * 2.262 * 8.25**0.5 / 9**0.5, rel=0.15)  # t of 9
     assert interval_note(bases) == ACROSS
 
 
 def test_cases_alone_on_their_few_checkpoints_are_resampled_among_each_other() -> None:
     found = bootstrap_mean([0.0, 1.0, 0.0, 1.0], ["a", "b", "c", "d"])
-    assert (found.low, found.mean, found.high) == (0.0, 0.5, 1.0)
+    wider = (4 / 3) ** 0.5 * 3.182 / 1.960  # t of 3
+    assert (found.low, found.mean, found.high) == pytest.approx(
+        (0.5 - wider / 2, 0.5, 0.5 + wider / 2), abs=1e-3
+    )
 
 
 def test_one_case_has_an_interval_of_no_width() -> None:
@@ -99,7 +102,18 @@ def test_the_same_cases_give_the_same_interval_which_holds_the_mean(cases: list[
     values, bases = [value for value, _ in cases], [base for _, base in cases]
     found = bootstrap_mean(values, bases)
     assert bootstrap_mean(values, bases) == found
-    assert min(values) - 1e-9 <= found.low <= found.mean <= found.high <= max(values) + 1e-9
+    assert found.low <= found.mean <= found.high
+    assert (found.low == found.high) == (len(set(values)) == 1 or len(set(bases)) == len(values) == 1)
+
+
+def test_intervals_of_ten_checkpoints_cover_what_they_say() -> None:
+    draws, held = np.random.default_rng(4), 0
+    for _ in range(400):
+        bases = [f"base-{i // 6}" for i in range(60)]
+        values = np.repeat(draws.normal(scale=0.3**0.5, size=10), 6) + draws.normal(scale=0.7**0.5, size=60)
+        found = bootstrap_mean(list(values), bases)
+        held += found.low <= 0 <= found.high
+    assert held / 400 == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.parametrize(("values", "bases"), [([], []), ([0.1], []), ([0.1], ["a", "b"])])

@@ -136,14 +136,14 @@ def test_a_case_that_lacks_what_it_is_judged_on_is_no_case(lacking: Any, message
         ({1: {2: 1.0}}, 0.0),
         ({0: {3: 1.0}}, -2.0),
         ({0: {2: 0.5}}, 1 - (0.5**2 + 2 * 0.25**2) / (2 / 3)),
-        ({}, None),
+        ({}, 0.0),
     ],
 )
 def test_the_answer_before_is_judged_on_the_prompts_that_changed(
-    before: dict[int, dict[int, float]], figure: float | None
+    before: dict[int, dict[int, float]], figure: float
 ) -> None:
     record = played(challenged(case(0, truth(MLP, "rome"))), Report(0.5), Judgement([0.5] * 4, before))
-    assert record.readouts.get("answer_before") == (None if figure is None else pytest.approx(figure))
+    assert record.readouts.get("answer_before") == pytest.approx(figure)
 
 
 def test_where_nothing_changed_there_is_no_answer_before() -> None:
