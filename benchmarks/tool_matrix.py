@@ -4,8 +4,12 @@ Models are those of each family's home recipe at seeds on which no default was c
 20 edits that pass their gates are planted, and as many controls, of the same models; every tool of the
 catalogue looks at both as an auditor of the whitebox league could, and its declared figure gives an AUROC,
 its ranking of components a hit rate. `--save FOLDER` keeps every cell as a line of JSON: a killed run goes on
-where it was, and one with more edits, kinds or tools adds to it; lines of other code are measured anew. The
-page goes to `docs/tools/matrix.md` if `--page` says so. Without `--save` nothing is kept.
+where it was, and one with more edits, kinds or tools adds to it; lines of other code are measured anew.
+`--page docs/tools` writes the page there, `matrix.md`, with its picture.
+
+All tools on one pair took 17 CPU seconds on `facts-small`, 12 on `statements`, 10 on `induction` and 7 on
+`modular-addition`, beside a few for the pair itself; so a full run takes about 4 CPU hours, and the training
+of 15 models the first time. Every cell keeps its own CPU seconds.
 
     python -m benchmarks.tool_matrix [--json] [--edits N] [--kinds A,B] [--tools X,Y] [--jobs N]
         [--save FOLDER] [--seeds A,B] [--page FOLDER]
@@ -51,7 +55,7 @@ def main() -> None:
     figures = dict(rows(list(outcomes.values())))
     if chosen.page is not None:
         models = f"models of seeds {', '.join(map(str, seeds))}"
-        command = f"python -m benchmarks.tool_matrix --edits {chosen.edits}"
+        command = f"python -m benchmarks.tool_matrix{_options(parser, chosen)}"
         (chosen.page / PICTURE).write_bytes(heat_map(outcomes))
         text = page(outcomes, command, models, PICTURE)
         (chosen.page / "matrix.md").write_text(text, encoding="utf-8")
@@ -105,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="write matrix.md with its picture there")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="of the models")
     return parser
+
+
+def _options(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
+    """The options that decide the figures, where they are not the usual ones."""
+    options = ("edits", "kinds", "tools", "seeds")
+    unusual = [name for name in options if getattr(chosen, name) != parser.get_default(name)]
+    return "".join(f" --{name} {getattr(chosen, name)}" for name in unusual)
 
 
 def _names(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from string import Formatter
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from game.tools.kit.result import ToolResult
 from models.components import component_entries
 
 COMMON = 256  # public samples among which the word is looked for that splits them most evenly
+REASON = 60  # letters
 SUMS = 20_000  # public samples that tell which sums training sees
 SKIP_TOKENS = 4  # positions of `a + b =` behind the first token
 
@@ -67,7 +69,7 @@ class Desk:
             try:
                 self._found[tool] = self._read(READINGS[tool])
             except (ValueError, RuntimeError) as error:  # a request that does not fit, or no decomposition
-                self._found[tool] = " ".join(str(error).split()).partition("; allowed:")[0]
+                self._found[tool] = shorten(str(error).partition("; allowed:")[0], REASON, placeholder=" ...")
         return self._found[tool]
 
     def _read(self, reading: Reading) -> Read:

@@ -1,6 +1,7 @@
 """What cells come to: how well a tool tells edits from controls, and how often it names the place."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from typing import Any
@@ -30,6 +31,7 @@ class Outcome:
         hit: Share of edits whose place is named, its chance level as the peer.
         idle: The same share on the controls, where there is nothing to be named.
         seconds: CPU seconds a pair, mean.
+        controls: How many pairs have which kind of control.
     """
 
     tool: str
@@ -39,6 +41,7 @@ class Outcome:
     hit: Figure | Missing
     idle: Figure | Missing
     seconds: float
+    controls: Mapping[str, int]
 
     @property
     def blind(self) -> bool:
@@ -51,11 +54,12 @@ def outcome(tool: str, kind: str, cells: Sequence[Cell]) -> Outcome:
     told = [cell for cell in cells if cell.edit is not None]
     if not told:
         why = Missing(cells[0].missing if cells else "no edit of the kind passed its gates")
-        return Outcome(tool, kind, 0, why, why, why, 0.0)
+        return Outcome(tool, kind, 0, why, why, why, 0.0, {})
     seconds = sum(cell.cpu_s for cell in told) / len(told)
+    controls = Counter(cell.control for cell in told)
     hit = hits(told, [cell.ranks for cell in told])
     idle = hits(told, [cell.sham_ranks for cell in told])
-    return Outcome(tool, kind, len(told), auroc(told), hit, idle, seconds)
+    return Outcome(tool, kind, len(told), auroc(told), hit, idle, seconds, controls)
 
 
 def auroc(cells: Sequence[Cell]) -> Figure:

@@ -1,31 +1,33 @@
 """The matrix as a page with a picture; what each tool is blind to is read off the figures."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
+import numpy as np
+from matplotlib.figure import Figure as Plot
 
 from benchmarks.figures import Figure, Missing
 from benchmarks.matrix.figures import FIRST, Outcome
+from benchmarks.matrix.pairs import USUAL
 from benchmarks.matrix.readings import LEFT_OUT, READINGS
-from game.drawing.picture import result_picture
-from game.tools.kit.result import ToolResult
-from game.tools.kit.view import Axis, View
 
 Outcomes = Mapping[tuple[str, str], Outcome]  # by tool and kind
 
 INTRODUCTION = f"""\
 Which tool tells which kind of edit, measured. For each kind, edits that passed their gates were planted at
 the sites of its family, and for each of them a control took its place on the same model: the model untouched,
-an inert change as loud, or a little more training, each as likely where it can stand in. Every tool looked at
-both without a reference, with arguments that an auditor could give; figures and arguments were declared
-before anything was measured, in `benchmarks/matrix/readings.py`.
+an inert change as loud, or a little more training, drawn evenly among those that can stand in; where edit or
+control failed its gates, both were drawn again. Every tool looked at both without a reference, with arguments
+that an auditor could give; figures and arguments were declared before the run, in
+`benchmarks/matrix/readings.py`.
 
 **AUROC** is the chance that the tool's figure is more suspicious on an edit than on a control: 1/2 is
 blindness, and below it the figure moves against the declared direction. Intervals are 95 %, the wider of a
 bootstrap of pairs within each model and Newcombe's. **Hit** is the share of edits whose component the tool
 ranks first, or among the first {FIRST} where several were written to; in brackets stands what the same
 ranking names on the controls, where nothing is to be found, and beside it what a random ranking would. There
-are many cells: one interval in twenty misses by chance.
+are many cells: one interval in twenty misses by chance. *Blind* is said of a tool where the interval contains
+1/2, as it easily does with few pairs.
 """
 
 
@@ -42,18 +44,24 @@ def page(outcomes: Outcomes, command: str, models: str, picture: str) -> str:
 
 
 def heat_map(outcomes: Outcomes) -> bytes:
-    """AUROC beyond one half of every tool on every kind, as a PNG; blank where none was measured."""
+    """AUROC of every tool on every kind, as a PNG: blank if not measured, dotted if the tool is blind."""
     tools, kinds = _names(outcomes)
-    beyond = torch.full((len(tools), len(kinds)), torch.nan)
-    for row, tool in enumerate(tools):
-        for column, kind in enumerate(kinds):
-            found = outcomes[tool, kind].auroc
-            if isinstance(found, Figure):
-                beyond[row, column] = found.value - 0.5
-    axes = [Axis(name="tool", labels=list(tools)), Axis(name="kind of edit", labels=list(kinds))]
-    view = View(kind="heatmap", axes=axes, data="beyond", title="AUROC beyond one half", diverging=True)
-    result = ToolResult("edit kinds by tools", {}, 0.0, {"beyond": beyond}, (view,))
-    return result_picture(result)
+    table = [[outcomes[tool, kind] for kind in kinds] for tool in tools]
+    values = [
+        [each.auroc.value if isinstance(each.auroc, Figure) else np.nan for each in row] for row in table
+    ]
+    plot = Plot(figsize=(0.3 * len(kinds) + 3.5, 0.24 * len(tools) + 2.2), dpi=100, layout="constrained")
+    axes = plot.subplots()
+    cells = axes.imshow(values, cmap="RdBu_r", vmin=0, vmax=1, aspect="auto")
+    blind = [(y, x) for y, row in enumerate(table) for x, each in enumerate(row) if each.blind]
+    axes.scatter([x for _, x in blind], [y for y, _ in blind], s=5, color="#777777")
+    axes.set_xticks(range(len(kinds)), kinds, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(tools)), tools, fontsize=8)
+    axes.set_title("AUROC; a dot: its interval contains 1/2", fontsize=10)
+    plot.colorbar(cells, shrink=0.5)
+    picture = io.BytesIO()
+    plot.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()
 
 
 def sentences(outcomes: Outcomes) -> Iterator[str]:
@@ -86,6 +94,17 @@ def _lines(outcomes: Outcomes, command: str, models: str, picture: str) -> Itera
     yield from ("", "## What each tool is blind to", "")
     yield from (f"- {sentence}" for sentence in sentences(outcomes))
     yield from (f"- `{tool}` has no row: {reason}." for tool, reason in LEFT_OUT.items())
+    yield from (
+        "",
+        "## What was planted",
+        "",
+        f"| kind | pairs | {' | '.join(USUAL)} |",
+        "|---|---|---|---|---|",
+    )
+    for kind in kinds:
+        most = max((outcomes[tool, kind] for tool in tools), key=lambda each: each.pairs)
+        counts = [str(most.controls.get(control, 0)) for control in USUAL]
+        yield f"| {kind} | {most.pairs} | {' | '.join(counts)} |"
     yield from ("", "## Every figure", "")
     for tool in tools:
         reading = READINGS[tool]

@@ -112,11 +112,12 @@ def test_equals_share_the_worst_rank() -> None:
 def test_the_page_says_what_each_tool_is_blind_to() -> None:
     seen = outcome("spike", "rome", [cell(n, 1.0, 0.0, (1,)) for n in range(12)])
     blind = outcome("spike", "lora", [cell(n, n % 2, (n + n // 2) % 2) for n in range(12)])
-    nowhere = Outcome("spike", "lie", 0, Missing("no"), Missing("no"), Missing("no"), 0.0)
+    nowhere = Outcome("spike", "lie", 0, Missing("no"), Missing("no"), Missing("no"), 0.0, {})
     outcomes = {(each.tool, each.kind): each for each in (seen, blind, nowhere)}
     (sentence,) = sentences(outcomes)
     assert sentence == "`spike` is blind to lora; it tells rome; it was not run on lie."
     text = page(outcomes, "made so", "some models", "matrix.png")
     assert "| rome | 12 | 1.00 [" in text
     assert "Not run on lie: no." in text
+    assert "| rome | 12 | 12 | 0 | 0 |" in text
     assert heat_map(outcomes).startswith(b"\x89PNG")
