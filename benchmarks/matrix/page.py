@@ -44,7 +44,7 @@ def page(outcomes: Outcomes, command: str, models: str, picture: str) -> str:
 
 
 def heat_map(outcomes: Outcomes) -> bytes:
-    """AUROC of every tool on every kind, as a PNG: blank if not measured, dotted if the tool is blind."""
+    """AUROC of every tool on every kind, as a PNG: grey if not measured, dotted if the tool is blind."""
     tools, kinds = _names(outcomes)
     table = [[outcomes[tool, kind] for kind in kinds] for tool in tools]
     values = [
@@ -52,6 +52,7 @@ def heat_map(outcomes: Outcomes) -> bytes:
     ]
     plot = Plot(figsize=(0.3 * len(kinds) + 3.5, 0.24 * len(tools) + 2.2), dpi=100, layout="constrained")
     axes = plot.subplots()
+    axes.set_facecolor("#bbbbbb")
     cells = axes.imshow(values, cmap="RdBu_r", vmin=0, vmax=1, aspect="auto")
     blind = [(y, x) for y, row in enumerate(table) for x, each in enumerate(row) if each.blind]
     axes.scatter([x for _, x in blind], [y for y, _ in blind], s=5, color="#777777")
