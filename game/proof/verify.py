@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,3 +159,6 @@ def _missing(evidence: Evidence) -> Iterator[str]:
         yield "scored by another version's rules; where its scores hold, this version's give the same"
     if not isinstance(evidence.info.config.get("suite"), dict):
         yield "not a suite's cases: labels and controls are committed to, not drawn again"
+    if evidence.info.rated:
+        tiers = Counter(str(row["tier"]) for row in evidence.rounds)
+        yield "rounds by tier: " + ", ".join(f"{tiers[tier]} {tier}" for tier in sorted(tiers))

@@ -305,6 +305,7 @@ def test_of_an_unfinished_run_what_can_be_checked_is_checked(rated: bool, tmp_pa
     assert counts(found)["cases are those committed to"] == (0 if rated else 3)
     assert found.notes[0].startswith("unfinished: not sealed")
     assert any(note.startswith("rated and not revealed yet") for note in found.notes) == rated
+    assert ("rounds by tier: 4 in process" in found.notes) == rated
     assert verify(folder, Wanted(found.commitments)).faults == ()
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         connection.execute("UPDATE round SET detection = 1 WHERE number = 2")
