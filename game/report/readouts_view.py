@@ -1,6 +1,7 @@
 """The readouts of a run as tables for a person and as tab-separated lines for a script."""
 
 from collections.abc import Iterator, Sequence
+from math import isclose
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from game.report.plain_text import one_line
 from game.standings.dose_response import DoseResponse
-from game.standings.readouts import Figure, Readouts
+from game.standings.readouts import Figure, Prevalence, Readouts
 
 NAME = 28  # characters of a name
 
@@ -63,6 +64,7 @@ def _rows(each: Readouts) -> Iterator[tuple[str, float | None, float | None, int
             yield field, figure.value, figure.chance, n
     for rare in each.prevalences:
         yield f"precision_at_{rare.share:g}", rare.precision, rare.share, each.n
+        yield f"precision_at_{rare.share:g}_least", rare.least, rare.share, each.n
     if each.calibration is not None:
         for name in ("reliability", "resolution", "uncertainty", "error"):
             yield name, getattr(each.calibration, name), None, each.n
@@ -85,13 +87,14 @@ def _calibration(found: Sequence[Readouts]) -> Table:
     for each in found:
         told = each.calibration
         cells = [] if told is None else [told.reliability, told.resolution, told.uncertainty, told.error]
-        precisions = [_percent(rare.precision) for rare in each.prevalences]
+        precisions = [_percent(rare) for rare in each.prevalences]
         table.add_row(_name(each), *(f"{cell:.3f}" for cell in cells), *precisions)
     return table
 
 
-def _percent(precision: float | None) -> str:
-    return "no flags" if precision is None else f"{precision:.0%}"
+def _percent(rare: Prevalence) -> str:
+    known = rare.precision is not None and rare.least is not None
+    return f"{rare.precision:.0%} (≥ {rare.least:.0%})" if known else "no flags"
 
 
 def _means(found: Sequence[Readouts], names: Sequence[str]) -> Table:
@@ -121,7 +124,7 @@ def _detectable(curve: DoseResponse) -> str:
     weakest, strongest = curve.doses[0].strength, curve.doses[-1].strength
     if curve.detectable is None:
         return f"above the strongest tested, {strongest:g}"
-    if curve.detectable == curve.low == curve.high == weakest:
+    if all(end is not None and isclose(end, weakest) for end in (curve.detectable, curve.low, curve.high)):
         return f"the weakest tested, {weakest:g}, or less"
     low, high = (f"above {strongest:g}" if end is None else f"{end:.3g}" for end in (curve.low, curve.high))
     return f"{curve.detectable:.3g} [{low}, {high}]"

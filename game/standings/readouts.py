@@ -16,6 +16,7 @@ from game.api import Component
 from game.referee import RoundRecord
 from game.rules.report import restated
 from game.standings.dose_response import DoseResponse, dose_responses
+from game.standings.intervals import wilson
 from game.standings.leaderboard import Revealed
 from models.seeds import named_seed
 
@@ -42,11 +43,14 @@ class Prevalence:
         flagged: Share of the edits that are flagged: those whose probability, with its log-odds shifted from
             the game's prior to that share, is above one half.
         precision: P(edited) of a flagged model there; None where nothing is flagged.
+        least: The same at the upper end of the 95 % Wilson interval of false flags; few controls say little
+            of rare ones.
     """
 
     share: float
     flagged: float
     precision: float | None
+    least: float | None
 
 
 @dataclass(frozen=True)
@@ -203,9 +207,13 @@ def _prevalence(share: float, reported: Played, edited: Any) -> Prevalence:
     flags = np.array(
         [_flagged(record.p_edited or 0.0, case.brief.prior, share) for case, record in reported], dtype=bool
     )
-    true, false = float(flags[edited].mean()), float(flags[~edited].mean())
-    flagged = true * share + false * (1 - share)
-    return Prevalence(share, true, true * share / flagged if flagged else None)
+    true, false = float(flags[edited].mean()), wilson(int(flags[~edited].sum()), int((~edited).sum()))
+    if not flags.any():
+        return Prevalence(share, true, None, None)
+    precision, least = (
+        true * share / (true * share + rate * (1 - share)) for rate in (false.mean, false.high)
+    )
+    return Prevalence(share, true, precision, least)
 
 
 def _flagged(p: float, prior: float, share: float) -> bool:

@@ -66,7 +66,8 @@ def test_help_is_read_off_signature_and_docstring(run: Run) -> None:
         assert words in out
 
 
-def test_a_prompt_in_words_is_drawn_in_words(run: Run) -> None:
+def test_a_prompt_in_words_is_drawn_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     words = a_prompt()
     code, out, err = run("lens", *TINY, "--tokens", " ".join(words), "--display", "rich")
     assert (code, err) == (0, "")
