@@ -104,7 +104,8 @@ def test_clean_cases_pass_and_every_look_is_told() -> None:
 
 def with_metadata(case: Case) -> Case:
     config = json.dumps(CONFIG.to_dict(), sort_keys=True)
-    return replace(case, artefact=save(load(case.artefact), {"config": config, "edited": "1"}))
+    # one entry: safetensors writes several in any order, and the hashes would be others every time
+    return replace(case, artefact=save(load(case.artefact), {"config": config + " " * 8}))
 
 
 def with_company(case: Case) -> Case:
@@ -127,7 +128,7 @@ def test_what_must_be_the_same_and_is_not_is_found_and_named(
     plant: Callable[[Case], Case], names: set[str]
 ) -> None:
     found = judged(planted(plant))
-    assert set(found.leaks) - TIMED == names
+    assert {row.probe for row in found.rows if row.test == "exact" and row.leaks} == names
     detail = next(row.detail for row in found.rows if row.probe in names)
     assert re.match(r"toy, whitebox, prompts: [23] kinds; the rarest: case-0", detail)
 
