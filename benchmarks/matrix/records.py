@@ -138,10 +138,10 @@ def _imported(file: Path, known: set[Path]) -> set[Path]:
     known.add(file)
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_ROOM):
-            parts = (node.module or "").removeprefix(_ROOM).split(".")
-            other = _TOOLS.joinpath(*parts).with_suffix(".py")
-            if other not in known:
-                _imported(other, known)
+            place = _TOOLS.joinpath(*(node.module or "").removeprefix(_ROOM).split("."))
+            for name in [place, *(place / alias.name for alias in node.names)]:
+                if (other := name.with_suffix(".py")).is_file() and other not in known:
+                    _imported(other, known)
     return known
 
 

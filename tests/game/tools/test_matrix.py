@@ -14,7 +14,7 @@ from benchmarks.matrix.measured import measure
 from benchmarks.matrix.page import heat_map, page, sentences
 from benchmarks.matrix.pairs import Pair, Planter
 from benchmarks.matrix.readings import LEFT_OUT, READINGS
-from benchmarks.matrix.records import Cell
+from benchmarks.matrix.records import _TOOLS, Cell, _imported, code_of_cell
 from game.catalogue import tools
 from models.zoo import Trained
 
@@ -121,3 +121,10 @@ def test_the_page_says_what_each_tool_is_blind_to() -> None:
     assert "Not run on lie: no." in text
     assert "| rome | 12 | 12 | 0 | 0 |" in text
     assert heat_map(outcomes).startswith(b"\x89PNG")
+
+
+def test_a_cell_depends_on_its_tool_with_all_that_the_tool_imports() -> None:
+    files = {file.name for file in _imported(_TOOLS / "spectrum.py", set())}
+    assert {"spectrum.py", "arguments.py", "result.py", "view.py"} <= files
+    assert "batches.py" not in files
+    assert len({code_of_cell(tool) for tool in READINGS}) == len(READINGS)
