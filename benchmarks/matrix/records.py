@@ -16,6 +16,7 @@ from game.dealing.acceptance import code_of_edits
 from models.zoo import code_of
 
 _TOOLS = Path(tools.__path__[0])
+_EXAMPLES = _TOOLS / "kit" / "example.py"  # they document a tool, and no cell depends on them
 _ROOM = "game.tools."
 
 
@@ -129,8 +130,18 @@ def code_of_pairs() -> str:
 @cache
 def code_of_cell(tool: str) -> str:
     """What decides a cell, hashed: the pairs, the tool with all that it imports, and how it is run."""
-    sources = [code_of(file) for file in sorted(_imported(_TOOLS / f"{tool}.py", set()))]
+    files = sorted(_imported(_TOOLS / f"{tool}.py", {_EXAMPLES}) - {_EXAMPLES})
+    sources = [_code(file) for file in files]
     return _hashed(code_of_pairs(), repr(READINGS[tool]), code_of(Path(cells.__file__)), *sources)
+
+
+def _code(file: Path) -> str:
+    """What a file of the tools does, without its example."""
+    text = code_of(file)
+    for node in ast.parse(file.read_bytes()).body:
+        if "Example" in ast.dump(node):
+            text = text.replace(f"{ast.dump(node)}, ", "")
+    return text
 
 
 def _imported(file: Path, known: set[Path]) -> set[Path]:

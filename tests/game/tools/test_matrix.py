@@ -14,7 +14,7 @@ from benchmarks.matrix.measured import measure
 from benchmarks.matrix.page import heat_map, page, sentences
 from benchmarks.matrix.pairs import Pair, Planter
 from benchmarks.matrix.readings import LEFT_OUT, READINGS
-from benchmarks.matrix.records import _TOOLS, Cell, _imported, code_of_cell
+from benchmarks.matrix.records import _TOOLS, Cell, _code, _imported, code_of_cell
 from game.catalogue import tools
 from models.zoo import Trained
 
@@ -128,3 +128,13 @@ def test_a_cell_depends_on_its_tool_with_all_that_the_tool_imports() -> None:
     assert {"spectrum.py", "arguments.py", "result.py", "view.py"} <= files
     assert "batches.py" not in files
     assert len({code_of_cell(tool) for tool in READINGS}) == len(READINGS)
+
+
+def test_a_cell_does_not_depend_on_an_example_or_on_words(tmp_path: Path) -> None:
+    source = (_TOOLS / "spike.py").read_text()
+    other, changed = tmp_path / "other.py", tmp_path / "changed.py"
+    head, _, rest = source.partition("EXAMPLE = Example(")
+    bare = head.replace("from game.tools.kit.example import Example\n", "") + rest.partition("\n)\n")[2]
+    other.write_text(bare.replace('"""', '"""In other words: ', 1))
+    changed.write_text(source.replace("GAPS = 8", "GAPS = 9"))
+    assert _code(_TOOLS / "spike.py") == _code(other) != _code(changed)
