@@ -42,7 +42,6 @@ def test_a_tree_without_packages_keeps_the_rule(rule: Rule, tmp_path: Path) -> N
         ("auditors/norms.py", "import game", "game"),
         ("auditors/norms.py", "import models.transformer", "models.transformer"),
         ("auditors/norms.py", "import edits", "edits"),
-        ("auditors/norms.py", "from auditors import prior", "auditors"),
         ("auditors/norms.py", "import importlib\nimportlib.import_module('edits.rome')", "edits.rome"),
         ("game/api.py", "from models.hooks import HookPoint", "models.hooks"),
         ("game/api.py", "import game.tools", "game.tools"),

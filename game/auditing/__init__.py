@@ -1,0 +1,1 @@
+"""What auditors are made of: evidence read off a model, and beliefs fitted to practice cases."""
