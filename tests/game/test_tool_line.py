@@ -1,0 +1,54 @@
+"""A tool's line, as a person types it."""
+
+from pathlib import Path
+
+import pytest
+
+from game.by_hand.line import read_line, run_ready
+from game.by_hand.menu import MenuError
+from game.by_hand.subject import ToolSubject, recipe_subject
+from game.by_hand.words import WordsError
+from models.recipe import named_recipe
+
+
+@pytest.fixture(scope="module")
+def subject() -> ToolSubject:
+    return recipe_subject(named_recipe("facts-tiny"), 0)
+
+
+def test_a_line_is_a_tool_with_its_arguments_and_price(subject: ToolSubject, tmp_path: Path) -> None:
+    ready = read_line("lens --tokens sample:8 --top 2", subject, tmp_path)
+    assert (ready.tool.name, ready.arguments["top"], len(ready.arguments["tokens"])) == ("lens", 2, 8)
+    assert ready.price is not None
+    result = run_ready(ready, subject, tmp_path)
+    assert result.arrays["top_tokens"].shape[-1] == 2
+
+
+def test_a_result_is_at_hand_for_the_lines_that_follow(subject: ToolSubject, tmp_path: Path) -> None:
+    found = run_ready(read_line("spike --samples sample:64", subject, tmp_path), subject, tmp_path)
+    line = "excise --samples sample:16 --layer 0 --read spike.json:read[0] --write spike.json:write[0]"
+    read = read_line(line, subject, tmp_path).arguments["read"]
+    assert read.tolist() == pytest.approx(found.arrays["read"][0].tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        # typed                      what is said
+        ("lens --token sample:8", r'unknown argument of lens "--token".*did you mean "--tokens"'),
+        ("lens sample:8", r'got "sample:8"; wanted an argument of lens, such as --tokens'),
+        ("lens --tokens", r"--tokens: got nothing behind it"),
+        ("lens --tokens 'sample:8", r"No closing quotation"),
+        ("heads --length two", r"--length: .*whole number"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_refused(
+    line: str, message: str, subject: ToolSubject, tmp_path: Path
+) -> None:
+    with pytest.raises(WordsError, match=message):
+        read_line(line, subject, tmp_path)
+
+
+def test_an_unknown_tool_is_refused_with_the_nearest(subject: ToolSubject, tmp_path: Path) -> None:
+    with pytest.raises(MenuError, match="did you mean"):
+        read_line("lense", subject, tmp_path)
