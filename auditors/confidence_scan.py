@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from game.api import Brief, Report, Toolbox
+from game.auditing.evidence import Evidence
 
 ROWS = 256  # sequences in one call: the fastest batch on a CPU
+LEAST = 100  # prompts below which the smallest margins say nothing
+_RARE = 1e-3  # a share below which it makes no difference
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,35 @@ class ConfidenceScan:
     most: float = 20.0
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
-        prompts = min(self.prompts, int(toolbox.budget.remaining))
-        if brief.corpus == "none" or prompts < 100:
+        seen = self._seen(toolbox, brief)
+        if seen is None:
             return Report(brief.prior, notes="too few credits to look, or nothing to ask")
-        top, second = _best_two(toolbox, prompts)
-        depth, unsure = _depth(top - second), float((top.exp() < 0.9).double().mean())
+        depth, unsure = seen
         ratio = self._depth_ratio(depth) * self._unsure_ratio(unsure)
         p_edited = ratio * brief.prior / (ratio * brief.prior + 1 - brief.prior)
         return Report(p_edited, notes=f"depth {depth:.2f}, unsure {unsure:.3f}, likelihood ratio {ratio:.2f}")
+
+    def read(self, toolbox: Toolbox, brief: Brief) -> Evidence:
+        """Logarithm of the depth, and log-odds of being unsure."""
+        seen = self._seen(toolbox, brief)
+        if seen is None:
+            return Evidence(notes="too few credits to look, or nothing to ask")
+        depth, unsure = seen
+        rounded = min(max(unsure, _RARE), 1 - _RARE)
+        return Evidence(
+            whole={
+                "confidence.depth": math.log(max(depth, _RARE)),
+                "confidence.unsure": math.log(rounded / (1 - rounded)),
+            }
+        )
+
+    def _seen(self, toolbox: Toolbox, brief: Brief) -> tuple[float, float] | None:
+        """Depth, and share of prompts without a certain answer; None where too little can be asked."""
+        prompts = min(self.prompts, int(toolbox.budget.remaining))
+        if brief.corpus == "none" or prompts < LEAST:
+            return None
+        top, second = _best_two(toolbox, prompts)
+        return _depth(top - second), float((top.exp() < 0.9).double().mean())
 
     def _depth_ratio(self, depth: float) -> float:
         clean, edited = (math.log(depth / median) for median in (self.clean_depth, self.edited_depth))

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from game.api import Brief, Component, Report, Samples, Toolbox
+from game.auditing.evidence import Evidence
 from game.tools.excise import excise
 from game.tools.spike import mlp_layers, spike
 
 LEAST = 200  # credits below which looking is not worth it
+EMPTY = 1e-3  # of the median norm of a head's W_O
+_TINY = 1e-6  # of a gap
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,26 @@ class Sign:
     """What was seen in one layer.
 
     Attributes:
+        gap: Log of its gap over that of a model without a spike.
         ratio: Density of its gap with a spike over that without one.
         restored: How many answers gave way to another, certain one when the spike was taken out; None if
             that was not tried.
+        lost: How many certain answers gave way to none then.
     """
 
+    gap: float
     ratio: float
-    restored: int | None
+    restored: int | None = None
+    lost: int = 0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What a fitted belief weighs; an inert spike is as loud as an edit's and hides nothing."""
+        found = {"spike.gap": self.gap}
+        if self.restored is not None:
+            found |= {"spike.restored": math.log1p(self.restored), "spike.lost": math.log1p(self.lost)}
+            found |= {"spike.inert": max(0.0, self.gap)} if not self.restored else {}
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,16 +89,23 @@ class SpectralSpike:
     most: float = 1000.0
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
-        if brief.league == "blackbox":
-            return Report(brief.prior, notes="this league shows no weights")
-        if brief.corpus == "none" or toolbox.budget.remaining < LEAST:
-            return Report(brief.prior, notes="too few credits to look, or no prompts to try it on")
+        if refused := _refused(toolbox, brief):
+            return Report(brief.prior, notes=refused)
         signs = self._signs(toolbox)
         weight = {Component("mlp", layer): self._mlp_weight(sign) for layer, sign in signs.items()}
-        weight |= self._head_weights(toolbox)
+        full, void = (1 - self.empty) / (1 - self.never_empty), self.empty / self.never_empty
+        weight |= {head: void if empty else full for head, empty in _emptied(toolbox).items()}
         seen = (f"layer {l}: ratio {s.ratio:.3g}, restored {s.restored}" for l, s in signs.items())
         notes = "; ".join(seen)
         return _posterior(brief, weight, self._unedited_weight(signs), notes)
+
+    def read(self, toolbox: Toolbox, brief: Brief) -> Evidence:
+        """How far each MLP's spike stands out and what hangs on it, and which heads are empty."""
+        if refused := _refused(toolbox, brief):
+            return Evidence(notes=refused)
+        spikes = {Component("mlp", layer): each.numbers for layer, each in self._signs(toolbox).items()}
+        heads = {head: {"spike.empty": float(empty)} for head, empty in _emptied(toolbox).items()}
+        return Evidence(spikes | heads)
 
     def _signs(self, toolbox: Toolbox) -> dict[int, Sign]:
         """What is seen in each layer with an MLP."""
@@ -92,23 +115,35 @@ class SpectralSpike:
         prompts = min(self.prompts, int(self.spending * toolbox.budget.remaining / (1 + len(layers))))
         samples = toolbox.sample(prompts)
         found = spike(toolbox, samples).arrays
-        ratios = {l: self._gap_ratio(found["log_gap"][i], found["null_gap"]) for i, l in enumerate(layers)}
+        null = float(found["null_gap"])
+        gaps = found["log_gap"].tolist()
         return {
-            layer: Sign(ratio, self._restored(toolbox, samples, layer, found["read"][i], found["write"][i]))
-            if ratio >= self.worth_trying
-            else Sign(ratio, None)
-            for i, (layer, ratio) in enumerate(ratios.items())
+            layer: self._sign(toolbox, samples, layer, (gaps[i], null), found["read"][i], found["write"][i])
+            for i, layer in enumerate(layers)
         }
 
-    def _gap_ratio(self, gap: Tensor, null_gap: Tensor) -> float:
-        """Density of the gap with a spike over that without, both Wigner's law of its own mean."""
-        null = min(max(1e-3, float(null_gap)), 0.9 * self.spike_gap)
-        narrow = math.pi / 4 * float(gap) ** 2 * (null**-2 - self.spike_gap**-2)
-        return min((null / self.spike_gap) ** 2 * math.exp(min(narrow, 50.0)), self.most)
+    def _sign(
+        self,
+        toolbox: Toolbox,
+        samples: Samples,
+        layer: int,
+        gaps: tuple[float, float],
+        read: Tensor,
+        write: Tensor,
+    ) -> Sign:
+        """What is seen in a layer, given its gap and that of no spike; a likely spike is taken out."""
+        gap, null = (max(each, _TINY) for each in gaps)
+        relative, ratio = math.log(gap / null), self._gap_ratio(gap, null)
+        if ratio < self.worth_trying:
+            return Sign(relative, ratio)
+        found = excise(toolbox, samples, layer, read, write, self.strength).arrays
+        return Sign(relative, ratio, int(found["restored"].sum()), int(found["lost"].sum()))
 
-    def _restored(self, toolbox: Toolbox, samples: Samples, layer: int, read: Tensor, write: Tensor) -> int:
-        """How many answers give way to another, certain one when the spike is taken out."""
-        return int(excise(toolbox, samples, layer, read, write, self.strength).arrays["restored"].sum())
+    def _gap_ratio(self, gap: float, null_gap: float) -> float:
+        """Density of the gap with a spike over that without, both Wigner's law of its own mean."""
+        null = min(max(1e-3, null_gap), 0.9 * self.spike_gap)
+        narrow = math.pi / 4 * gap**2 * (null**-2 - self.spike_gap**-2)
+        return min((null / self.spike_gap) ** 2 * math.exp(min(narrow, 50.0)), self.most)
 
     def _mlp_weight(self, sign: Sign) -> float:
         """Likelihood of a layer's signs if an edit wrote to its MLP, over that if nothing did."""
@@ -125,17 +160,25 @@ class SpectralSpike:
             return 1.0
         return works / self.chance_works if sign.restored else (1 - works) / (1 - self.chance_works)
 
-    def _head_weights(self, toolbox: Toolbox) -> dict[Component, float]:
-        """Likelihood of each head's `W_O` being empty or not if an edit wrote to the head, over if not."""
-        outputs = [toolbox.weight(f"blocks.{layer}.attn.W_O") for layer in range(toolbox.config.n_layers)]
-        norms = torch.stack([output.flatten(1).norm(dim=1) for output in outputs])  # [layer, head]
-        is_empty = (norms < 1e-3 * norms.median()).tolist()
-        full, void = (1 - self.empty) / (1 - self.never_empty), self.empty / self.never_empty
-        return {
-            Component("attn", layer, head): void if empty else full
-            for layer, heads in enumerate(is_empty)
-            for head, empty in enumerate(heads)
-        }
+
+def _refused(toolbox: Toolbox, brief: Brief) -> str:
+    """Why nothing can be seen; empty where it can."""
+    if brief.league == "blackbox":
+        return "this league shows no weights"
+    if brief.corpus == "none" or toolbox.budget.remaining < LEAST:
+        return "too few credits to look, or no prompts to try it on"
+    return ""
+
+
+def _emptied(toolbox: Toolbox) -> dict[Component, bool]:
+    """Whether each head's `W_O` is empty."""
+    outputs = [toolbox.weight(f"blocks.{layer}.attn.W_O") for layer in range(toolbox.config.n_layers)]
+    norms = torch.stack([output.flatten(1).norm(dim=1) for output in outputs])  # [layer, head]
+    return {
+        Component("attn", layer, head): empty
+        for layer, heads in enumerate((norms < EMPTY * norms.median()).tolist())
+        for head, empty in enumerate(heads)
+    }
 
 
 def _posterior(brief: Brief, weight: Mapping[Component, float], unedited: float, notes: str) -> Report:
