@@ -1,4 +1,4 @@
-"""Finding a plug-in by reference: a shipped name, an installed entry point, or `file.py@Class`."""
+"""Finding a plug-in by reference: a shipped name, an installed one, `file.py@Class`, or a folder."""
 
 import ast
 import dataclasses
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,6 +17,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from edits.briefing import RedStrategy
 from game.api import Auditor
 from game.catalogue import ROOT
+from game.plugins.manifest import AUDITOR_FILE, RED_FILE
+from game.plugins.place import Place, PlaceError, place_of
 from game.sandbox.tiers import Tier
 from models.naming import one_line, unknown
 
@@ -32,6 +33,7 @@ class Role:
         group: Entry points of installed ones.
         method: What the class must have, with the names of its arguments.
         arguments: See `method`.
+        manifest: What the folder of a user's own holds.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Role:
     group: str
     method: str
     arguments: tuple[str, ...]
+    manifest: str
 
     @property
     def shipped(self) -> list[str]:
@@ -51,9 +54,20 @@ class Role:
         """Such as `audit(toolbox, brief)`."""
         return f"{self.method}({', '.join(self.arguments)})"
 
+    def place(self, reference: str) -> Place | None:
+        """Where the code of a user's own plug-in is; None if the reference is the name of another one.
 
-AUDITOR = Role("auditor", "auditors", "audit_game.auditors", "audit", ("toolbox", "brief"))
-RED = Role("red strategy", "edits.strategies", "audit_game.strategies", "plan", ("briefing",))
+        Raises:
+            LoadError: There is none.
+        """
+        try:
+            return None if reference in self.shipped else place_of(self.manifest, reference)
+        except PlaceError as error:
+            raise LoadError(f"{self.name} {error}") from error
+
+
+AUDITOR = Role("auditor", "auditors", "audit_game.auditors", "audit", ("toolbox", "brief"), AUDITOR_FILE)
+RED = Role("red strategy", "edits.strategies", "audit_game.strategies", "plan", ("briefing",), RED_FILE)
 
 
 class LoadError(ValueError):
@@ -86,17 +100,24 @@ def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:
     """The auditor of a reference, with some of its fields set.
 
     Args:
-        reference: A shipped name, an entry point's name, or `path/to/file.py@Class`.
+        reference: A shipped name, an entry point's name, `path/to/file.py@Class`, or a folder with
+            `auditor.yaml`.
         settings: Field values; text is read as the field's type, so that a command line can give them.
 
     Raises:
         LoadError: Nothing there, it does not import, it is no auditor, or a setting does not fit.
     """
-    strategy = _strategy(AUDITOR, reference)
+    place = AUDITOR.place(reference)
+    strategy = _strategy(AUDITOR, reference, place)
     auditor: Auditor = _with_settings(AUDITOR, reference, strategy, settings)
     sees_reference = bool(getattr(strategy, "sees_reference", False))
-    yardstick = sees_reference or bool(getattr(strategy, "yardstick", False))
-    return LoadedAuditor(_name(reference, strategy), auditor, yardstick, sees_reference=sees_reference)
+    return LoadedAuditor(
+        name=place.name if place else reference,
+        auditor=auditor,
+        yardstick=sees_reference or bool(getattr(strategy, "yardstick", False)),
+        sees_reference=sees_reference,
+        identity=_identity(place, auditor) if place and place.folder else None,
+    )
 
 
 def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, RedStrategy]:
@@ -105,19 +126,30 @@ def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, Red
     Raises:
         LoadError: As for an auditor.
     """
-    strategy = _strategy(RED, reference)
+    place = RED.place(reference)
+    strategy = _strategy(RED, reference, place)
     planner: RedStrategy = _with_settings(RED, reference, strategy, settings)
-    return _name(reference, strategy), planner
+    return place.name if place else reference, planner
 
 
-def _name(reference: str, strategy: type[Any]) -> str:
-    return strategy.__name__ if "@" in reference else reference
+def settings_of(auditor: Any) -> dict[str, Any]:
+    """An auditor's settings as JSON takes them."""
+    values = {each.name: getattr(auditor, each.name) for each in dataclasses.fields(auditor) if each.init}
+    plain = bool | int | float | str | None
+    return {name: value if isinstance(value, plain) else repr(value) for name, value in values.items()}
 
 
-def _strategy(role: Role, reference: str) -> type[Any]:
-    path, at, class_name = reference.rpartition("@")
-    if at:
-        member = _member(role, reference, _module_of(role, Path(path)), class_name)
+def _identity(place: Place, auditor: Auditor) -> dict[str, Any]:
+    """What makes a folder's auditor another competitor: its settings, and every file of the folder."""
+    try:
+        return {"settings": settings_of(auditor), "source": place.digest()}
+    except PlaceError as error:
+        raise LoadError(f"{AUDITOR.name} {error}") from error
+
+
+def _strategy(role: Role, reference: str, place: Place | None) -> type[Any]:
+    if place is not None:
+        member = _member(role, reference, _module_of(role, place), place.class_name)
         return _checked(role, reference, member)
     installed = {entry.name: entry for entry in entry_points(group=role.group)}
     if reference in role.shipped:
@@ -140,10 +172,11 @@ def _imported(role: Role, reference: str, load: Any) -> Any:
         ) from error
 
 
-def _module_of(role: Role, path: Path) -> Any:
-    """A file's module under a private name, so that it shadows none of ours."""
-    if not path.is_file():
-        raise LoadError(f"{role.name} {path}: no such file")
+def _module_of(role: Role, place: Place) -> Any:
+    """A file's module under a private name, so that it shadows none of ours; its folder comes last."""
+    path = place.file
+    if place.folder and str(place.code) not in sys.path:
+        sys.path.append(str(place.code))
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     name = f"_{role.method}_{path.stem}_{digest}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from game.cli._faults import CommandError
+from game.cli._faults import CommandError, told_to_user
 from game.cli._progress import say
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def _jailed(args: argparse.Namespace, references: Sequence[str], least: "Tier") 
     wanted: Tier = "bubblewrap" if auto else args.isolation
     allowed = not_above(wanted) if auto or args.allow_lower_tier else (wanted,)
     tiers = [tier for tier in allowed if JAILS.index(tier) >= JAILS.index(least)]
-    shown = [path for reference in references for path in code_of(reference)]
+    with told_to_user():
+        shown = [path for reference in references for path in code_of(reference)]
     _require_hidden(args.log_dir, shown)
     try:
         sandbox = _reached(tiers, shown)

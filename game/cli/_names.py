@@ -9,6 +9,7 @@ from game.cli._faults import CommandError, told_to_user
 from game.cli._isolation import IN_PROCESS, Isolation
 from game.cli._options import Setting
 from game.cli._progress import say
+from game.plugins.reference import is_folder
 from models.naming import unknown
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def load_auditors(
             does not have.
     """
     for reference in references:
-        if not is_path(reference):
+        if not (is_path(reference) or is_folder(reference)):
             check_name("auditor", reference, auditors(), _installed())
     repeated = next((name for name in references if references.count(name) > 1), None)
     if repeated is not None:

@@ -10,7 +10,7 @@ import inspect
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from game.case import Case
 from game.dealing.dealer import Dealer, plan_cases
 from game.dealing.master import Master
 from game.dealing.suite import Suite
-from game.loader import LoadedAuditor
+from game.loader import LoadedAuditor, settings_of
 from game.proof.sealing import commit, master_of, seal_run
 from game.referee import Device, RoundRecord, recorded_round
 from game.runs.database import StoreError
@@ -272,14 +272,9 @@ def _player_config(player: LoadedAuditor) -> dict[str, Any]:
     """The auditor's name, settings and source: changed in any of them, it is another competitor."""
     if player.identity is not None:
         return {"name": player.name, **player.identity}
-    auditor: Any = player.auditor  # a dataclass, which the protocol cannot say
-    settings = {each.name: _plain(getattr(auditor, each.name)) for each in fields(auditor) if each.init}
-    source = Path(inspect.getfile(type(auditor))).read_bytes()
+    source = Path(inspect.getfile(type(player.auditor))).read_bytes()
+    settings = settings_of(player.auditor)
     return {"name": player.name, "settings": settings, "source": hashlib.sha256(source).hexdigest()}
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
 def _result(source: Source, players: Sequence[LoadedAuditor], store: Store) -> RunResult:

@@ -8,7 +8,7 @@ or `fault`.
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from game.brief_text import brief_from_json
 from game.hearing import copied, described
-from game.loader import LoadedAuditor, LoadError, load_auditor
+from game.loader import LoadedAuditor, LoadError, load_auditor, settings_of
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
 from game.sandbox.kernel import PR_SET_PDEATHSIG, drop_capabilities, process_control
@@ -34,6 +34,7 @@ from game.scoring.scores import Declared
 from models.naming import one_line
 
 _SIGKILL = 9
+_NO_FOLDER = "/dev/null/none"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _lock(order: Order) -> None:
     limit(order.limits, order.seconds)
     drop_capabilities()
     sys.dont_write_bytecode = True
+    sys.pycache_prefix = _NO_FOLDER  # a plug-in's source is what was hashed; its compiled files are not
     if order.tier in ("landlock", "bubblewrap"):
         lock_files(order.readable)
         lock_calls()
@@ -99,9 +101,8 @@ def _description(start: Frame) -> dict[str, Any]:
     """Name, settings and source of an auditor, or why it cannot be loaded."""
     try:
         player = _loaded(start)
-        auditor: Any = player.auditor
-        settings = {each.name: plain(getattr(auditor, each.name)) for each in fields(auditor) if each.init}
-        source = sha256(Path(getfile(type(auditor))).read_bytes()).hexdigest()
+        settings = settings_of(player.auditor)
+        source = sha256(Path(getfile(type(player.auditor))).read_bytes()).hexdigest()
     except LoadError as error:
         return {"type": "fault", "status": "ERROR", "error": str(error)[:2000]}
     except BaseException as error:
@@ -114,11 +115,6 @@ def _description(start: Frame) -> dict[str, Any]:
         "settings": json.dumps(settings),
         "source": source,
     }
-
-
-def plain(value: Any) -> Any:
-    """A setting as JSON takes it."""
-    return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
 def _testify(start: Frame, channel: Channel) -> None:

@@ -1,6 +1,5 @@
 """Auditors that play in a jail: described without importing them here, and heard over a wire."""
 
-import hashlib
 import json
 import math
 import secrets
@@ -10,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
 from game.api import Brief, Challenge, Judgement, Report, Toolbox
 from game.brief_text import brief_to_json
 from game.loader import AUDITOR, LoadedAuditor, LoadError
+from game.plugins.place import PlaceError
 from game.sandbox.serving import Desk
 from game.sandbox.testimony import challenge_frame, read_judgement, read_report
 from game.sandbox.warden import Sandbox
@@ -56,7 +55,8 @@ class IsolatedAuditor:
     """Stands in for an auditor whose code runs elsewhere.
 
     Attributes:
-        reference: What the jail loads: a shipped name, an entry point, or `/absolute/file.py@Class`.
+        reference: What the jail loads: a shipped name, an entry point, `/absolute/file.py@Class`, or
+            `/absolute/folder/`.
         settings: As given on the command line.
         sandbox: Where it plays.
         sees_reference: Whether its toolbox is unmetered, grants the reference and stays open while it judges.
@@ -137,15 +137,16 @@ def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox)
         LoadError: As `load_auditor`, in its words.
         IsolationError: The jail cannot be built.
     """
-    path, at, class_name = reference.rpartition("@")
-    if at and not Path(path).is_file():
-        raise LoadError(f"{AUDITOR.name} {path}: no such file")
-    absolute = f"{Path(path).resolve()}@{class_name}" if at else reference
+    place = AUDITOR.place(reference)
+    absolute = place.absolute if place else reference
+    try:
+        source = place.digest() if place else ""
+    except PlaceError as error:
+        raise LoadError(f"{AUDITOR.name} {error}") from error
     told = _described(absolute, reference, settings, sandbox)
-    source = hashlib.sha256(Path(path).read_bytes()).hexdigest() if at else str(told["source"])[:64]
-    identity = {"settings": _settings(told["settings"]), "source": source}
+    identity = {"settings": _settings(told["settings"]), "source": source or str(told["source"])[:64]}
     return LoadedAuditor(
-        name=class_name if at else reference,
+        name=place.name if place else reference,
         auditor=IsolatedAuditor(absolute, settings, sandbox, told["sees_reference"] is True),
         yardstick=told["yardstick"] is True or told["sees_reference"] is True,
         sees_reference=told["sees_reference"] is True,
@@ -155,10 +156,13 @@ def load_isolated(reference: str, settings: Mapping[str, Any], sandbox: Sandbox)
 
 
 def code_of(reference: str) -> tuple[str, ...]:
-    """Files and folders with the code of a reference, found without running any of it."""
-    path, at, _ = reference.rpartition("@")
-    if at:
-        return (str(Path(path).resolve()),)
+    """Files and folders with the code of a reference, found without running any of it.
+
+    Raises:
+        LoadError: There is none.
+    """
+    if place := AUDITOR.place(reference):
+        return (str(place.code),)
     installed = {entry.name: entry.module for entry in entry_points(group=AUDITOR.group)}
     if reference in AUDITOR.shipped or reference not in installed:
         return ()
