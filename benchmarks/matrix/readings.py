@@ -149,6 +149,7 @@ READINGS = {
         Reading("spike", "largest log_gap", "--samples sample:400"),
         Reading("surrogate", "linear", "--samples sample:256 --layer {layer}", "mlps", sign=-1),
         Reading("truncation_shift", "largest share changed", "--samples sample:256"),
+        Reading("tuned_lens", "largest jump", "--tokens sample:8 --samples sample:256"),
         Reading(
             "vector_lens",
             "largest effect",

@@ -20,6 +20,7 @@ EXAMPLE = Example(
 )
 
 Other = Literal["reference", "sibling"]
+SAME_ANSWERS = 1e-6  # nats of KL that float32 leaves of exact rewritings
 ROUNDING = 1e-4  # relative difference that float32 and ill-conditioned bases may leave of exact rewritings
 _TINY = 1e-30
 
@@ -33,14 +34,15 @@ def estimate(config: TransformerConfig, samples: Samples) -> float:
 def diff(box: Toolbox, samples: Samples, other: Other = "reference", number: int = 0) -> ToolResult:
     """Which parts of the model differ from a reference or sibling, by how much, and in how many directions.
 
-    Both models are brought into a canonical form: norms folded, heads as products, ReLU neurons rescaled, the
-    residual stream rotated onto the other's, heads and neurons matched by least cost. A model that was only
-    rewritten differs by rounding alone. Price: both models' weights + 2 samples.
+    Both models are brought into a canonical form: norms folded, heads as products, ReLU neurons rescaled. The
+    other one's residual stream is then rotated onto the model's, and its heads and neurons matched by least
+    cost, so that every part is named as the model under audit has it, in whatever order the other one comes.
+    A model that was only rewritten differs by rounding alone. Price: both models' weights + 2 samples.
 
     Arrays `[part]`: `relative`, |difference| / |other|; `rank`, how many singular values make up 99 % of the
     squared difference; `share`, that of the first. `direction` `[part, d_model]`, its first right singular
-    vector in the other model's coordinates; `kl` `[sample]`, KL(other || model) where the answer is read,
-    nats.
+    vector in the coordinates of the model under audit; `kl` `[sample]`, KL(other || model) where the answer
+    is read, nats.
 
     Args:
         box: The model, in a league that grants a reference or siblings.
@@ -58,8 +60,8 @@ def diff(box: Toolbox, samples: Samples, other: Other = "reference", number: int
         raise RequestError(f'other: got "{other}"; allowed: reference, sibling')
     spent = box.budget.spent
     against = box.reference() if other == "reference" else box.sibling(number)
-    theirs = read_canonical(against)
-    ours = read_canonical(box).aligned(theirs)
+    ours = read_canonical(box)
+    theirs = read_canonical(against).aligned(ours)
     pairs = list(zip(ours.parts(box.config.n_heads), theirs.parts(box.config.n_heads), strict=True))
     least = 1e-3 * float(theirs.rows["embed.W_E"].norm(dim=1).mean())  # a bias may be zero
     found = [_compared(mine, yours, least, box.config.d_model) for (_, _, mine), (_, _, yours) in pairs]
@@ -79,10 +81,10 @@ def diff(box: Toolbox, samples: Samples, other: Other = "reference", number: int
             View(kind="bars", axes=[parts], data="relative"),
             View(kind="table", axes=[parts], data="relative", columns=["rank", "share"]),
         ),
-        (f"exact rewritings leave relative differences below {ROUNDING:g}",),
+        (f"exact rewritings leave relative differences below {ROUNDING:g}, KL below {SAME_ANSWERS:g} nats",),
         (
             Summary("largest relative difference", largest, len(pairs), (0.0, ROUNDING)),
-            Summary("mean KL", float(arrays["kl"].mean()), len(samples.tokens)),
+            Summary("mean KL", float(arrays["kl"].mean()), len(samples.tokens), (0.0, SAME_ANSWERS)),
         ),
         owners,
     )

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from edits.camouflage.base import rewritten
 from edits.camouflage.folder import exact_passes
+from edits.camouflage.head_permute import HeadPermute
 from game.api import AccessError, RequestError
 from game.toolbox.live import ModelToolbox
 from game.tools.diff import ROUNDING, diff, estimate
@@ -24,6 +27,15 @@ def scrambled(subject: Subject, model: Transformer, seed: int) -> Transformer:
     return moved
 
 
+def permuted(subject: Subject, model: Transformer, seed: int) -> Transformer:
+    weights = rewritten(
+        checkpoint_of(model).weights, subject.config, [HeadPermute(kind="head_permute")], seed
+    )
+    moved = Transformer(subject.config)
+    moved.load_state_dict(dict(weights))
+    return moved
+
+
 def copied(subject: Subject) -> Transformer:
     model = Transformer(subject.config)
     model.load_state_dict(subject.model.state_dict())
@@ -35,7 +47,7 @@ def test_a_model_in_other_coordinates_does_not_differ(subject: Subject, seed: in
     found = diff(against(scrambled(subject, subject.model, seed), subject.model), SAMPLES)
     assert found.arrays["relative"].max() < ROUNDING
     assert found.arrays["kl"].max() < 1e-5
-    assert found.summary[0].stands_out is False
+    assert [each.stands_out for each in found.summary] == [False, False]
     assert found.cost == pytest.approx(estimate(subject.config, SAMPLES))
 
 
@@ -57,11 +69,42 @@ def test_a_changed_matrix_is_found_through_all_rewritings(subject: Subject, name
         part += torch.outer(*(torch.randn(size, generator=generator) for size in part.shape))
     else:
         part += torch.randn(part.shape, generator=generator)
-    found = diff(against(scrambled(subject, model, 5), subject.model), SAMPLES)
+    found = diff(against(model, scrambled(subject, subject.model, 5)), SAMPLES)
     heads = {each: value for each, value in found.suspects.items() if not each.endswith("bias")}
     suspects = found.suspects if name.endswith("b_O") else heads  # W_V moves the folded b_V, and so b_O
     assert max(suspects, key=lambda each: suspects[each]) == CHANGES[name]
     assert found.summary[0].stands_out is True
+    assert found.summary[1].stands_out is True
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("whose", ["model", "reference"])
+def test_a_head_is_named_as_the_model_under_audit_has_it(seed: int, whose: str) -> None:
+    """Four heads, of which one lost its output, in an order that one side alone has exchanged."""
+    config = replace(SHAPES["windows"], n_heads=4, d_head=2)
+    subject = Subject(random_model(config, "four heads"))
+    edited = copied(subject)
+    edited.get_parameter("blocks.1.attn.W_O").detach()[2] *= 0.1
+    if whose == "model":
+        box = against(permuted(subject, edited, seed), subject.model)
+    else:
+        box = against(edited, permuted(subject, subject.model, seed))
+    found = diff(box, SAMPLES)
+    # the edit leaves keys alone, so they tell which head of the model under audit it is
+    keys, key = box.weight("blocks.1.attn.W_K"), edited.get_parameter("blocks.1.attn.W_K")[2]
+    right = int((keys - key).flatten(1).norm(dim=1).argmin())
+    assert (right == 2) or whose == "model"
+    moved = {name for name, value in found.suspects.items() if value > ROUNDING}
+    assert moved <= {f"blocks.1.attn.{right}", "blocks.1.attn.bias"}  # a value bias goes through W_O
+    assert f"blocks.1.attn.{right}" in moved
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exchanged_heads_alone_do_not_differ(subject: Subject, seed: int) -> None:
+    if subject.config.n_heads > 1:
+        found = diff(against(subject.model, permuted(subject, subject.model, seed)), SAMPLES)
+        assert found.arrays["relative"].max() < ROUNDING
+        assert [each.stands_out for each in found.summary] == [False, False]
 
 
 def test_a_rank_one_edit_of_an_mlp_is_found_with_its_direction() -> None:
@@ -72,7 +115,7 @@ def test_a_rank_one_edit_of_an_mlp_is_found_with_its_direction() -> None:
     model.get_parameter("blocks.1.mlp.W_out").detach().add_(
         torch.outer(torch.randn(16, generator=generator), write)
     )
-    found = diff(against(scrambled(subject, model, 6), subject.model), SAMPLES)
+    found = diff(against(model, scrambled(subject, subject.model, 6)), SAMPLES)
     row = [str(label) for label in found.view[0]["axes"][0]["labels"]].index("blocks.1.mlp.W_out")
     assert int(found.arrays["relative"].argmax()) == row
     assert int(found.arrays["rank"][row]) == 1
