@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from game.api import Auditor, Brief, Challenge, Judgement
+from game.api import Auditor, Brief, Challenge, Judgement, Toolbox
+from game.auditing.evidence import Evidence
 from game.hearing import Outcome, copied, described
 from game.loader import LoadedAuditor
 from game.rules.faults import ReportError
@@ -61,6 +62,23 @@ def heard_in_process(
     if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
         return late
     return Outcome("DONE", "", said, judgement)
+
+
+def read_in_process(player: LoadedAuditor, toolbox: Toolbox, brief: Brief) -> Evidence:
+    """What a fresh instance of an auditor with `read` reads, under the same conditions as an audit.
+
+    Raises:
+        TimeoutError: It took longer than the deadline.
+        Stopped: A signal came.
+        Exception: Whatever it raises.
+    """
+    reader: Any = _fresh(player.auditor)
+    try:
+        with _deadline(brief.deadline), _undisturbed():
+            evidence: Evidence = reader.read(toolbox, _own(brief))
+    except _OutOfTime:
+        raise TimeoutError(f"nothing read within {brief.deadline:g} s") from None
+    return evidence
 
 
 def _fresh(auditor: Auditor) -> Auditor:

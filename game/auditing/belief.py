@@ -3,8 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +11,8 @@ from game.api import Brief, Component, Report
 from game.auditing.evidence import Evidence, Numbers
 
 VERSION = 1
-_FAR = 4.0  # standard deviations beyond which a number says no more: practice shows few of them
+FAR = 4.0  # standard deviations beyond which a number says no more: practice shows few of them
+TAIL = 1.0  # standard deviations above which a number may say more, or less, than below
 _MOST = 30.0  # log-odds: as sure as numbers can be
 
 
@@ -27,15 +27,20 @@ class Weight:
     Attributes:
         centre, scale: Its mean and standard deviation over practice cases.
         weight: Log-odds for a standard deviation.
+        tail: What is added to that from one standard deviation above the mean on.
+        given: Log-odds of the number's being there at all, whatever it is.
     """
 
-    centre: float
-    scale: float
-    weight: float
+    centre: float = 0.0
+    scale: float = 1.0
+    weight: float = 0.0
+    tail: float = 0.0
+    given: float = 0.0
 
     def worth(self, value: float) -> float:
         """Log-odds of a value; bounded."""
-        return self.weight * max(-_FAR, min(_FAR, (value - self.centre) / self.scale))
+        deviations = max(-FAR, min(FAR, (value - self.centre) / self.scale))
+        return self.given + self.weight * deviations + self.tail * max(0.0, deviations - TAIL)
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,7 @@ class Fit:
         Raises:
             FitError: The file is not one of this version.
         """
-        return cls._read(Path(file).with_suffix(".json"))
-
-    @classmethod
-    @cache
-    def _read(cls, path: Path) -> Self:
+        path = Path(file).with_suffix(".json")
         if not path.exists():
             return cls(path.stem, "", "", 0, {})
         try:
@@ -135,6 +136,12 @@ class Fit:
         beliefs = {name: _belief(each) for name, each in data["beliefs"].items()}
         return cls(data["auditor"], data["suite"], data["digest"], data["cases"], beliefs)
 
+    def to_json(self) -> dict[str, Any]:
+        """The fit as JSON-ready data."""
+        beliefs = {name: _data(belief) for name, belief in self.beliefs.items()}
+        head = {"version": VERSION, "auditor": self.auditor, "suite": self.suite, "digest": self.digest}
+        return head | {"cases": self.cases, "beliefs": beliefs}
+
     def believed(self, brief: Brief, evidence: Evidence) -> Report:
         """What the belief for the brief's task and league says, or that for the league; else the prior."""
         for name in (f"{brief.league}/{brief.task.name}", brief.league):
@@ -147,6 +154,15 @@ def _worth(weights: Mapping[str, Weight], numbers: Numbers) -> float:
     return sum(weights[name].worth(value) for name, value in numbers.items() if name in weights)
 
 
+def _data(belief: Belief) -> dict[str, Any]:
+    """A belief as JSON-ready data; of a weight, only what is not zero."""
+    data = asdict(belief)
+    for part in ("places", "whole"):
+        weights = data[part].items()
+        data[part] = {name: {term: x for term, x in each.items() if x} for name, each in weights}
+    return data
+
+
 def _belief(data: Mapping[str, Any]) -> Belief:
     places, whole = (dict(_weights(data[name])) for name in ("places", "whole"))
     return Belief(data["intercept"], places, whole, data["sharpness"], data["shift"])
@@ -154,4 +170,4 @@ def _belief(data: Mapping[str, Any]) -> Belief:
 
 def _weights(data: Mapping[str, Any]) -> Iterator[tuple[str, Weight]]:
     for name, each in data.items():
-        yield name, Weight(each["centre"], each["scale"], each["weight"])
+        yield name, Weight(**each)

@@ -21,6 +21,7 @@ def told_to_user() -> Iterator[None]:
     """
     from edits.base import EditError
     from game.dealing.dealer import DealError
+    from game.fitting.readings import ReadingError
     from game.loader import LoadError
     from game.referee import BaseChangedError
     from game.runs.database import StoreError
@@ -34,7 +35,7 @@ def told_to_user() -> Iterator[None]:
 
     try:
         yield
-    except (CacheError, ConfigError, LoadError, RunInUseError, TournamentError) as error:
+    except (CacheError, ConfigError, LoadError, ReadingError, RunInUseError, TournamentError) as error:
         raise CommandError(str(error)) from error
     except (DealError, EditError, TrainingError) as error:
         raise CommandError(str(error), 1) from error

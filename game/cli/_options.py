@@ -35,15 +35,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=_credits, metavar="CREDITS", help="instead of the suite's own budget"
     )
-    parser.add_argument(
-        "-A",
-        dest="settings",
-        type=_setting,
-        action="append",
-        default=[],
-        metavar="NAME.KEY=VALUE",
-        help="a setting of an auditor",
-    )
+    add_auditor_settings(parser)
     parser.set_defaults(rated=False)  # `tournament run` has a flag
     parser.add_argument(
         "--device",
@@ -53,6 +45,19 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add_isolation(parser)
     add_output_options(parser)
+
+
+def add_auditor_settings(parser: argparse.ArgumentParser) -> None:
+    """`-A`."""
+    parser.add_argument(
+        "-A",
+        dest="settings",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="a setting of an auditor",
+    )
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +76,14 @@ def positive(text: str, least: int = 1) -> int:
     if not text.isdecimal() or not least <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from {least} to 1000")
     return int(text)
+
+
+def names(text: str) -> list[str]:
+    """Names with a comma between two."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted names with a comma between two")
+    return found
 
 
 def several(text: str) -> int:

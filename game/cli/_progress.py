@@ -57,7 +57,7 @@ class Watch:
         elif isinstance(event, RoundStarted):
             self.now = f"{event.case_id}, {one_line(event.auditor, 60)}"
         elif isinstance(event, RoundEnded):
-            self.done, self.failed = event.done, self.failed + event.failed
+            self.done, self.rounds, self.failed = event.done, event.rounds, self.failed + event.failed
         self.show()
 
     def show(self) -> None:

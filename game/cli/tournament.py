@@ -5,7 +5,7 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    from game.cli._options import add_run_options
+    from game.cli._options import add_run_options, names
 
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     summary = "play every case with every auditor and rank them"
@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     start.add_argument("suite", metavar="SUITE", help="a shipped suite, or a file")
     start.add_argument(
         "--auditors",
-        type=_names,
+        type=names,
         metavar="A[,B]",
         help="those who play (default: all shipped ones); yardsticks are always added",
     )
@@ -33,10 +33,3 @@ def run(args: argparse.Namespace) -> int:
     names = shipped_auditors() if args.auditors is None else args.auditors
     missing = [name for name in shipped_yardsticks() if name not in names]
     return show(args, play(args, args.suite, [*names, *missing]), [])
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"got {text!r}, wanted names with a comma between two")
-    return names

@@ -3,13 +3,13 @@
 Read from text alone; no plug-in is imported.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from game.plugins.digest import FolderError, folder_digest
 from game.plugins.manifest import Manifest, read_manifest
 from game.plugins.reference import is_folder
+from game.sources import digest_of
 from models.naming import quoted
 from models.strict_yaml import ConfigError
 
@@ -49,7 +49,7 @@ class Place:
         return (self.folder or self.file).resolve()
 
     def digest(self) -> str:
-        """SHA-256 of the file, or of the folder; another one is another competitor.
+        """SHA-256 of the file with its fit, or of the folder; another one is another competitor.
 
         Raises:
             PlaceError: It cannot be read, or the folder holds what no plug-in may.
@@ -57,7 +57,7 @@ class Place:
         try:
             if self.folder is not None:
                 return folder_digest(self.folder)
-            return hashlib.sha256(self.file.read_bytes()).hexdigest()
+            return digest_of(self.file)
         except FolderError as error:
             raise PlaceError(str(error)) from error
         except OSError as error:

@@ -6,7 +6,6 @@ round is on disk the master is revealed and the folder sealed. Every step is tak
 """
 
 import hashlib
-import inspect
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from game.runs.events import (
 from game.runs.interrupts import Interrupts
 from game.runs.serialise import to_json
 from game.runs.store import RunInfo, Store, StoredCase, create_run, find_unfinished, open_run, round_key
+from game.sources import digest_of, source_of
 from game.standings.leaderboard import Leaderboard, leaderboard
 from game.toolbox.transcript import Transcript
 from game.version import framework_version
@@ -272,9 +272,8 @@ def _player_config(player: LoadedAuditor) -> dict[str, Any]:
     """The auditor's name, settings and source: changed in any of them, it is another competitor."""
     if player.identity is not None:
         return {"name": player.name, **player.identity}
-    source = Path(inspect.getfile(type(player.auditor))).read_bytes()
     settings = settings_of(player.auditor)
-    return {"name": player.name, "settings": settings, "source": hashlib.sha256(source).hexdigest()}
+    return {"name": player.name, "settings": settings, "source": digest_of(source_of(player.auditor))}
 
 
 def _result(source: Source, players: Sequence[LoadedAuditor], store: Store) -> RunResult:

@@ -9,9 +9,6 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass
-from hashlib import sha256
-from inspect import getfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +28,7 @@ from game.sandbox.testimony import judgement_frame, read_challenge, report_frame
 from game.sandbox.tiers import IsolationError, Limits, Tier
 from game.sandbox.wire import Channel, Frame
 from game.scoring.scores import Declared
+from game.sources import digest_of, source_of
 from models.naming import one_line
 
 _SIGKILL = 9
@@ -102,7 +100,7 @@ def _description(start: Frame) -> dict[str, Any]:
     try:
         player = _loaded(start)
         settings = settings_of(player.auditor)
-        source = sha256(Path(getfile(type(player.auditor))).read_bytes()).hexdigest()
+        source = digest_of(source_of(player.auditor))
     except LoadError as error:
         return {"type": "fault", "status": "ERROR", "error": str(error)[:2000]}
     except BaseException as error:

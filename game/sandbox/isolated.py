@@ -19,6 +19,7 @@ from game.sandbox.serving import Desk
 from game.sandbox.testimony import challenge_frame, read_judgement, read_report
 from game.sandbox.warden import Sandbox
 from game.sandbox.wire import Channel, Frame, WireClosedError, WireError, WireTimeoutError
+from game.sources import files_of
 from game.toolbox.transcript import Recorded
 from models.naming import one_line
 
@@ -162,7 +163,8 @@ def code_of(reference: str) -> tuple[str, ...]:
         LoadError: There is none.
     """
     if place := AUDITOR.place(reference):
-        return (str(place.code),)
+        files = files_of(place.code) if place.folder is None else (place.code,)
+        return tuple(map(str, files))
     installed = {entry.name: entry.module for entry in entry_points(group=AUDITOR.group)}
     if reference in AUDITOR.shipped or reference not in installed:
         return ()

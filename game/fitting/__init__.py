@@ -1,0 +1,1 @@
+"""Fitting auditors' beliefs to practice cases; no auditor imports this."""

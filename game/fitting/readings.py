@@ -1,0 +1,173 @@
+"""What auditors read of practice cases, kept by content so that only what changed is read again."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from game.api import Component, component_entries
+from game.auditing.evidence import Evidence
+from game.case import Case
+from game.catalogue import ROOT
+from game.fitting.practice import Practice
+from game.in_process import read_in_process
+from game.loader import LoadedAuditor, settings_of
+from game.referee import open_toolbox
+from game.sources import files_of, source_of
+from models.checkpoints import write_atomically
+from models.naming import one_line, unknown
+from models.seeds import named_seed
+from models.transformer import TransformerConfig
+from models.zoo import code_of
+
+_LOOKING = ("game/tools", "game/toolbox", "game/auditing/evidence.py", "game/api.py", "models/transformer.py")
+
+
+class ReadingError(ValueError):
+    """An auditor cannot be fitted; the message names it, the case and why."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an auditor read of one practice case, with the answer.
+
+    Attributes:
+        league: Of the case.
+        task: Name of its task.
+        base: Name of its base checkpoint.
+        prior: P(edited).
+        places: P(component was written to, given an edit), before looking.
+        written: What the edit wrote to; empty for a control.
+        evidence: What was read.
+    """
+
+    league: str
+    task: str
+    base: str
+    prior: float
+    places: Mapping[Component, float]
+    written: frozenset[Component]
+    evidence: Evidence
+
+    @property
+    def edited(self) -> bool:
+        """The answer."""
+        return bool(self.written)
+
+
+class Reader:
+    """An auditor at practice.
+
+    Args:
+        player: Must have `read`.
+        practice: The cases.
+
+    Raises:
+        ReadingError: It has no `read`.
+    """
+
+    def __init__(self, player: LoadedAuditor, practice: Practice) -> None:
+        if not callable(getattr(player.auditor, "read", None)):
+            raise ReadingError(
+                f"auditor {player.name}: has no `read(toolbox, brief) -> Evidence`; "
+                "only what is read can be fitted (docs/fitting.md)"
+            )
+        self._player, self._practice = player, practice
+        self._digest = _digest(player)
+
+    def reading(self, case_id: str) -> Reading:
+        """What it reads of a case, from disk or now.
+
+        Raises:
+            ReadingError: It raises something, or what it reads breaks a rule.
+            DealError: The case cannot be dealt.
+        """
+        path = self._practice.folder / "readings" / self._digest[:24] / f"{case_id}.json"
+        try:
+            return _reading_of(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError):
+            case = self._practice.case(case_id)
+            reading = _answered(case, self._read(case))
+            write_atomically(path, json.dumps(_reading_data(reading)).encode())
+            return reading
+
+    def _read(self, case: Case) -> Evidence:
+        brief = replace(case.brief, seed=named_seed("practice", case.id, self._player.name))
+        try:
+            return _checked(read_in_process(self._player, open_toolbox(case), brief), brief.config)
+        except Exception as error:
+            fault = f"{type(error).__name__}: {one_line(str(error))}"
+            raise ReadingError(f"auditor {self._player.name}: {case.id}: read: {fault}") from error
+
+
+def _checked(evidence: object, config: TransformerConfig) -> Evidence:
+    """The evidence, if it is about parts of that model and in finite numbers.
+
+    Raises:
+        ReadingError: It is not.
+    """
+    if not isinstance(evidence, Evidence):
+        raise ReadingError(f"got {type(evidence).__name__}, wanted Evidence")
+    components = component_entries(config)
+    if strangers := [str(component) for component in evidence.places if component not in components]:
+        raise ReadingError(f"places: {unknown('component', strangers[0], map(str, components))}")
+    numbers: dict[str, object] = {f"whole.{name}": value for name, value in evidence.whole.items()}
+    for component, each in evidence.places.items():
+        numbers |= {f"{component}.{name}": value for name, value in each.items()}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ReadingError(f"{name}: got {value!r}, wanted a finite number")
+    return evidence
+
+
+def _answered(case: Case, evidence: Evidence) -> Reading:
+    brief = case.brief
+    places, written = brief.location_prior, case.truth.written
+    return Reading(brief.league, brief.task.name, case.base, brief.prior, places, written, evidence)
+
+
+def _digest(player: LoadedAuditor) -> str:
+    """Of all that a reading depends on beside the case: its code, its settings, the tools."""
+    own = [code_of(file) for file in files_of(source_of(player.auditor)) if file.suffix == ".py"]
+    facts = [player.name, settings_of(player.auditor), own, _code_of_looking()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@cache
+def _code_of_looking() -> str:
+    """Hash of the code that decides what a tool shows."""
+    paths = [ROOT / name for name in _LOOKING]
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    return hashlib.sha256("\0".join(code_of(file) for file in files).encode()).hexdigest()
+
+
+def _reading_data(reading: Reading) -> dict[str, Any]:
+    evidence = reading.evidence
+    return {
+        "league": reading.league,
+        "task": reading.task,
+        "base": reading.base,
+        "prior": reading.prior,
+        "places": {str(component): p for component, p in reading.places.items()},
+        "written": [str(component) for component in sorted(reading.written)],
+        "read": {str(component): dict(numbers) for component, numbers in evidence.places.items()},
+        "whole": dict(evidence.whole),
+    }
+
+
+def _reading_of(data: Mapping[str, Any]) -> Reading:
+    """The reading in such data; notes are left out, as nothing is fitted to them."""
+    places = {Component.parse(name): p for name, p in data["places"].items()}
+    read = {Component.parse(name): numbers for name, numbers in data["read"].items()}
+    return Reading(
+        league=data["league"],
+        task=data["task"],
+        base=data["base"],
+        prior=data["prior"],
+        places=places,
+        written=frozenset(map(Component.parse, data["written"])),
+        evidence=Evidence(read, data["whole"]),
+    )
