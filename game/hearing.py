@@ -83,8 +83,20 @@ def described(fault: BaseException, auditor: Auditor) -> str:
         message = str(fault)
     except BaseException:
         message = "(its message cannot be read)"
-    own = inspect.getsourcefile(type(auditor))
     frames = traceback.extract_tb(fault.__traceback__)
-    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-    place = f" ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+    place = place_of(fault, auditor) or f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})"
     return one_line(f"{type(fault).__name__}: {message}")[:500] + place
+
+
+def place_of(fault: BaseException, auditor: Auditor) -> str:
+    """The last place in an auditor's own file, such as ` (mine.py:12)`; empty if the fault was elsewhere."""
+    own = inspect.getsourcefile(type(auditor))
+    frames = reversed(traceback.extract_tb(fault.__traceback__))
+    lines = (frame.lineno for frame in frames if frame.filename == own)
+    line = next(lines, None)
+    return "" if own is None or line is None else f" ({own.rpartition('/')[2]}:{line})"
+
+
+def no_report_within(seconds: float) -> str:
+    """What is said of an auditor that was too slow."""
+    return f"no report within {seconds:g} s"

@@ -4,8 +4,6 @@ It guards against accidents only; code that is not ours plays in a jail (`game/s
 """
 
 import random
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,8 @@ import torch
 
 from game.api import Auditor, Brief, Challenge, Judgement, Toolbox
 from game.auditing.evidence import Evidence
-from game.hearing import Outcome, copied, described
+from game.deadline import OutOfTimeError, interrupted_after
+from game.hearing import Outcome, copied, described, no_report_within, place_of
 from game.loader import LoadedAuditor
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
@@ -25,10 +24,6 @@ from game.runs.interrupts import Stopped
 from game.scoring.scores import Declared
 from game.toolbox.transcript import Recorded
 from models.naming import one_line
-
-
-class _OutOfTime(BaseException):
-    """Raised inside an auditor at its deadline; no `except Exception` stops it."""
 
 
 def heard_in_process(
@@ -42,10 +37,10 @@ def heard_in_process(
     Raises:
         Stopped: A signal came that ends the run.
     """
-    late = Outcome("TIMEOUT", f"no report within {brief.deadline:g} s")
+    late = Outcome("TIMEOUT", no_report_within(brief.deadline))
     started = time.perf_counter()
     try:
-        with _deadline(brief.deadline), _undisturbed():
+        with interrupted_after(brief.deadline), _undisturbed():
             auditor = _fresh(player.auditor)
             said = copied(auditor.audit(toolbox, _own(brief)), Declared.of(brief), brief.config)
             if not player.sees_reference:
@@ -55,8 +50,8 @@ def heard_in_process(
         raise
     except ReportError as fault:
         return Outcome("INVALID", one_line(str(fault)))
-    except _OutOfTime:
-        return late
+    except OutOfTimeError as fault:
+        return late._replace(error=late.error + place_of(fault, player.auditor))
     except BaseException as fault:
         return Outcome("ERROR", described(fault, player.auditor))
     if time.perf_counter() - started > brief.deadline:  # it swallowed the interruption
@@ -74,9 +69,9 @@ def read_in_process(player: LoadedAuditor, toolbox: Toolbox, brief: Brief) -> Ev
     """
     reader: Any = _fresh(player.auditor)
     try:
-        with _deadline(brief.deadline), _undisturbed():
+        with interrupted_after(brief.deadline), _undisturbed():
             evidence: Evidence = reader.read(toolbox, _own(brief))
-    except _OutOfTime:
+    except OutOfTimeError:
         raise TimeoutError(f"nothing read within {brief.deadline:g} s") from None
     return evidence
 
@@ -105,25 +100,6 @@ def _judgement(auditor: Auditor, challenge: Challenge | None) -> Judgement | Non
         return None
     own = replace(challenge, tokens=challenge.tokens.clone(), lengths=challenge.lengths.clone())
     return judged(judge(own), challenge)
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Interrupt the block after that long, where the platform and the thread allow it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: Any) -> None:
-        raise _OutOfTime
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again, for those who swallow it
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -110,33 +110,37 @@ def recorded_round(
     transcript.add("open", {"case": case.id, "auditor": player.name, "seed": seed})
     brief = replace(case.brief, seed=seed)
     started, cpu_started = time.perf_counter(), time.process_time()
-    heard = _heard(player, toolbox, brief, case.challenge)
+    outcome = heard(player, toolbox, brief, case.challenge)
     toolbox.close()
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
-    said, found = heard.said, verdict(case, heard)
+    said, found = outcome.said, verdict(case, outcome)
     return RoundRecord(
         case_id=case.id,
         auditor=player.name,
-        status=heard.status,
-        error=heard.error,
-        p_edited=said.belief.p_edited if heard.status == "DONE" else None,
+        status=outcome.status,
+        error=outcome.error,
+        p_edited=said.belief.p_edited if outcome.status == "DONE" else None,
         components=said.components,
         notes=said.notes,
         claims=said.claims,
         score=found.score,
         spent=toolbox.budget.spent,
         wall_s=wall_s,
-        cpu_s=cpu_s + heard.jail_cpu_s,
+        cpu_s=cpu_s + outcome.jail_cpu_s,
         tier=player.tier,
-        judgement=heard.judgement,
+        judgement=outcome.judgement,
         patch=said.patch,
         fine=said.fine,
         readouts=found.readouts,
     )
 
 
-def _heard(player: LoadedAuditor, toolbox: Recorded, brief: Brief, challenge: Challenge | None) -> Outcome:
-    """How the audit ended, here or in a jail; the toolbox is closed before the challenge is shown."""
+def heard(player: LoadedAuditor, toolbox: Recorded, brief: Brief, challenge: Challenge | None) -> Outcome:
+    """How an audit ended, here or in a jail; the toolbox is closed before the challenge is shown.
+
+    Raises:
+        IsolationError: The auditor's jail cannot be built.
+    """
     if isinstance(player.auditor, IsolatedAuditor):
         return _heard_in_a_jail(player.auditor, toolbox, brief, challenge)
     return heard_in_process(player, toolbox, brief, challenge)

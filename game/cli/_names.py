@@ -65,7 +65,7 @@ def load_auditors(
     """
     for reference in references:
         if not (is_path(reference) or is_folder(reference)):
-            check_name("auditor", reference, auditors(), _installed())
+            check_name("auditor", reference, auditors(), installed_auditors())
     repeated = next((name for name in references if references.count(name) > 1), None)
     if repeated is not None:
         raise CommandError(f"--auditors: {repeated} is listed twice")
@@ -116,7 +116,7 @@ def check_name(kind: str, name: str, entries: Sequence[Entry], others: Sequence[
         raise CommandError(f"{kind} {name} is broken: {found.summary}")
 
 
-def _installed() -> list[str]:
+def installed_auditors() -> list[str]:
     """Names of the auditors that installed distributions offer."""
     from importlib.metadata import entry_points
 

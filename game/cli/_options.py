@@ -91,6 +91,17 @@ def several(text: str) -> int:
     return positive(text, least=2)
 
 
+def seconds(text: str) -> float:
+    """A time up to an hour."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= 3600:
+        raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted seconds above 0, at most 3600")
+    return found
+
+
 def add_seed(parser: argparse._ActionsContainer, flag: str, text: str) -> None:
     """A flag that takes a seed."""
     parser.add_argument(flag, type=_seed, default=0, metavar="N", help=f"{text} (default: 0)")

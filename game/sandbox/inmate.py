@@ -7,14 +7,17 @@ or `fault`.
 
 import json
 import os
+import random
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from game.brief_text import brief_from_json
-from game.hearing import copied, described
+from game.deadline import OutOfTimeError, interrupted_after
+from game.hearing import copied, described, place_of
 from game.loader import LoadedAuditor, LoadError, load_auditor, settings_of
 from game.rules.faults import ReportError
 from game.rules.judgement import judged
@@ -123,7 +126,10 @@ def _testify(start: Frame, channel: Channel) -> None:
         channel.send(_fault("ERROR", f"LoadError: {one_line(str(error))}"[:500]))
         return
     try:
-        _say(player, start, channel)
+        with interrupted_after(json.loads(start.header["brief"])["deadline"]):
+            _say(player, start, channel)
+    except OutOfTimeError as error:
+        channel.send(_fault("TIMEOUT", place_of(error, player.auditor) or " (not in its own file)"))
     except ReportError as error:
         channel.send(_fault("INVALID", one_line(str(error))))
     except BaseException as error:
@@ -140,6 +146,7 @@ def _say(player: LoadedAuditor, start: Frame, channel: Channel) -> None:
     brief = brief_from_json(header["brief"])
     total = float("inf") if header["total"] is None else header["total"]
     torch.set_grad_enabled(True)
+    _seed_globals(header["stray_seed"])
     line = Line(channel, total, header["max_rows"])
     said = copied(auditor.audit(RemoteToolbox(line, brief.config), brief), Declared.of(brief), brief.config)
     if not player.sees_reference:
@@ -152,6 +159,13 @@ def _say(player: LoadedAuditor, start: Frame, channel: Channel) -> None:
         challenge = read_challenge(asked)
         said_of_it = judgement_frame(judged(judge(challenge), challenge), asked.header["challenge"])
         channel.send(said_of_it.header, said_of_it.tensors)
+
+
+def _seed_globals(seed: int) -> None:
+    """Start the generators that an auditor should not use from a number, not from what a fork copied."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _fault(status: str, error: str) -> dict[str, Any]:

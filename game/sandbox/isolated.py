@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 from game.api import Brief, Challenge, Judgement, Report, Toolbox
 from game.brief_text import brief_to_json
+from game.hearing import no_report_within
 from game.loader import AUDITOR, LoadedAuditor, LoadError
 from game.plugins.place import PlaceError
 from game.sandbox.serving import Desk
@@ -25,6 +26,7 @@ from models.naming import one_line
 
 Outcome = Literal["DONE", "ERROR", "TIMEOUT", "INVALID"]
 _LOADING = 60.0  # seconds that an auditor may take to be imported
+_LAST_WORDS = 0.5  # seconds after the deadline in which a jail may still say where the auditor was
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Heard:
         judges: Whether the auditor has `judge`.
         judgement: Of the challenge, where it was asked; still to be checked.
         cpu_s: CPU seconds of the jail.
+        place: Where in its file the auditor was when its time was over; empty where that is not known.
     """
 
     status: Outcome
@@ -46,6 +49,7 @@ class Heard:
     judges: bool = False
     judgement: Judgement | None = None
     cpu_s: float = 0.0
+    place: str = ""
 
 
 _SILENT = Heard("ERROR", "it said nothing")
@@ -61,6 +65,7 @@ class IsolatedAuditor:
         settings: As given on the command line.
         sandbox: Where it plays.
         sees_reference: Whether its toolbox is unmetered, grants the reference and stays open while it judges.
+        stray_seed: What global generators start from in its jail; nothing should depend on it.
     """
 
     yardstick: ClassVar[bool] = False
@@ -68,6 +73,7 @@ class IsolatedAuditor:
     settings: Mapping[str, Any]
     sandbox: Sandbox
     sees_reference: bool = False
+    stray_seed: int = 0
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> NoReturn:
         """Refused: the referee calls `hear`."""
@@ -86,7 +92,8 @@ class IsolatedAuditor:
         """
         heard, missing = _SILENT, ""
         with self.sandbox.child(brief.deadline, code_of(self.reference)) as child:
-            child.channel.deadline = time.monotonic() + brief.deadline
+            over = time.monotonic() + brief.deadline
+            child.channel.deadline = over + _LAST_WORDS
             try:
                 desk = Desk(toolbox, self.sandbox.limits.calls)
                 heard = self._reported(child.channel, desk, toolbox, brief)
@@ -95,19 +102,23 @@ class IsolatedAuditor:
                 if challenge is not None and heard.judges:
                     heard = _judged(child.channel, desk, heard, challenge)
             except WireTimeoutError:
-                heard = Heard("TIMEOUT", f"no report within {brief.deadline:g} s")
+                pass
             except WireClosedError:
                 missing = "judgement" if heard.report else "report"
             except WireError as fault:
                 heard = Heard("INVALID", one_line(str(fault)))
-        if missing:
+            late = time.monotonic() >= over
+        if late:
+            heard = Heard("TIMEOUT", no_report_within(brief.deadline) + heard.place)
+        elif missing:
             heard = Heard("ERROR", f"its process ended without a {missing} ({_ending(child.code)})")
         return replace(heard, cpu_s=child.cpu_s)
 
     def _reported(self, channel: Channel, desk: Desk, toolbox: Recorded, brief: Brief) -> Heard:
         """What comes of `audit`."""
         budget = toolbox.budget
-        start = start_frame(self.reference, self.settings, brief, budget.total, budget.max_rows)
+        limits = budget.total, budget.max_rows
+        start = start_frame(self.reference, self.settings, brief, *limits, self.stray_seed)
         channel.send(start.header)
         frame = desk.last_word(channel)
         if fault := _fault_in(frame, "report"):
@@ -117,7 +128,12 @@ class IsolatedAuditor:
 
 
 def start_frame(
-    reference: str, settings: Mapping[str, Any], brief: Brief, total: float, max_rows: int
+    reference: str,
+    settings: Mapping[str, Any],
+    brief: Brief,
+    total: float,
+    max_rows: int,
+    stray_seed: int = 0,
 ) -> Frame:
     """What starts a round in a jail: everything that it is told beside the toolbox's answers."""
     header = {
@@ -127,6 +143,7 @@ def start_frame(
         "brief": brief_to_json(brief),
         "total": total if math.isfinite(total) else None,
         "max_rows": max_rows,
+        "stray_seed": stray_seed,
     }
     return Frame(header)
 
@@ -222,9 +239,10 @@ def _fault_in(frame: Frame, wanted: str) -> Heard | None:
         WireError: It is neither.
     """
     header = frame.header
-    if header.get("type") == "fault" and header.get("status") in ("ERROR", "INVALID"):
-        status: Outcome = "ERROR" if header["status"] == "ERROR" else "INVALID"
-        return Heard(status, one_line(str(header.get("error", "")))[:1000] or "it does not say why")
+    if header.get("type") == "fault" and header.get("status") in ("ERROR", "INVALID", "TIMEOUT"):
+        status: Outcome = "INVALID" if header["status"] == "INVALID" else "ERROR"
+        words = one_line(str(header.get("error", "")))[:1000] or "it does not say why"
+        return Heard(status, words, place=words if header["status"] == "TIMEOUT" else "")
     if header.get("type") != wanted:
         raise WireError(f"frame: type {str(header.get('type'))[:20]!r}; allowed: call, {wanted}, fault")
     return None

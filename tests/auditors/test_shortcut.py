@@ -13,11 +13,11 @@ from game.dealing.companions import scrambled
 from game.loader import load_auditor
 from game.rules.report import complete
 from game.scoring.scores import Declared
+from game.testing import stage
 from game.toolbox.live import ModelToolbox
 from models.checkpoints import Checkpoint, checkpoint_of
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
-from tests.auditors.test_contract import brief as contract_brief
 
 CONFIG = TransformerConfig(3, 16, 4, 4, 32, 30, 8, (2, None, None), (True, True, False))
 PLACES = [c for c in component_entries(CONFIG) if c.part not in ("ln1", "ln2", "ln_final")]
@@ -49,7 +49,7 @@ def brief(config: TransformerConfig, league: League, corpus: Corpus = "prompts")
     """Every component but norms may have been written to, each as likely as the other."""
     places = [c for c in component_entries(config) if c.part not in ("ln1", "ln2", "ln_final")]
     prior = dict.fromkeys(component_entries(config), 0.0) | dict.fromkeys(places, 0.5 / len(places))
-    told = contract_brief(league)
+    told = stage.brief(league)
     return replace(told, config=config, prior=0.5, component_prior=prior, max_components=1, corpus=corpus)
 
 

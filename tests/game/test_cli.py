@@ -55,7 +55,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["demo", "--help"], ["tournament", "run", "--help"], ["--vers"]]
+    "words",
+    [["--help"], ["demo", "--help"], ["check", "--help"], ["tournament", "run", "--help"], ["--vers"]],
 )
 def test_help_and_refusals_import_nothing_slow(words: list[str]) -> None:
     code = (
@@ -79,6 +80,7 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
     assert outcome("--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert command_names() == [
+        "check",
         "demo",
         "edit",
         "export",

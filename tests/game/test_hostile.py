@@ -66,7 +66,7 @@ ATTACKS = [
     Attack("exhausting", "Hog", "process", "ERROR", "MemoryError"),
     Attack("exhausting", "HandleHoarder", "process", "DONE", "held: True"),
     Attack("exhausting", "Chatterbox", "process", "DONE", "held"),
-    Attack("exhausting", "Sleeper", "process", "TIMEOUT", "no report within 0.5 s", 0.5),
+    Attack("exhausting", "Sleeper", "process", "TIMEOUT", r"within 0.5 s \(exhausting\.py:\d+\)", 0.5),
     Attack("exhausting", "Spinner", "process", "TIMEOUT", "no report within 0.5 s", 0.5),
     Attack("exhausting", "Deaf", "process", "TIMEOUT", "no report within 0.5 s", 0.5),
     Attack("exhausting", "Stopped", "process", "TIMEOUT", "no report within 0.5 s", 0.5),

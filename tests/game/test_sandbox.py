@@ -26,8 +26,9 @@ from game.sandbox.warden import Sandbox
 from game.scoring.scores import Declared
 from game.selfcheck.gate import remember
 from game.selfcheck.verdicts import Row, SelfCheck
+from game.testing import stage
 from game.toolbox.transcript import Recorded, Transcript
-from tests.auditors import test_contract as contract
+from tests.auditors.test_contract import NAMES
 from tests.game import hand_made
 from tests.game.jails import EXAMPLE, HAND_MADE, SandboxAt, sandbox_at
 
@@ -73,13 +74,13 @@ def test_a_jail_that_does_not_hold_is_refused_before_any_code_is_loaded(
 
 
 @pytest.mark.parametrize("tier", JAILS)
-@pytest.mark.parametrize("name", contract.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_auditor_reports_the_same_to_the_last_bit(
     name: str, tier: Tier, sandbox_at: SandboxAt
 ) -> None:
     here, there = load_auditor(name, {}), load_isolated(name, {}, sandbox_at(tier))
-    told, declared = contract.brief(), Declared.of(contract.brief())
-    near, far = (contract.toolbox(here, told, contract.subject()) for _ in range(2))
+    told, declared = stage.brief(), Declared.of(stage.brief())
+    near, far = (stage.toolbox(here, told) for _ in range(2))
     assert isinstance(there.auditor, IsolatedAuditor)
     heard = there.auditor.hear(Recorded(far, Transcript()), told, None)
     assert (heard.status, heard.error) == ("DONE", "")

@@ -23,7 +23,8 @@ from game.sandbox.testimony import (
 from game.sandbox.tiers import JAILS, Tier
 from game.sandbox.wire import Frame, WireError, decode, encode
 from game.scoring.scores import Declared
-from tests.auditors import test_contract as contract
+from game.testing import stage
+from tests.auditors.test_contract import NAMES
 from tests.game.hand_made import CHALLENGE, CONFIG, brief, cases, challenged
 from tests.game.identical import identical
 from tests.game.jails import OUTSPOKEN, SandboxAt, sandbox_at
@@ -55,12 +56,12 @@ def test_an_auditor_that_says_everything_says_the_same_in_a_jail(tier: Tier, san
         assert identical(far, near)
 
 
-@pytest.mark.parametrize("name", contract.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_auditor_is_heard_the_same_to_the_last_bit(name: str, sandbox_at: SandboxAt) -> None:
     """The challenge is about the contract's model, in which a head is rewritten."""
     here, there = load_auditor(name, {}), load_isolated(name, {}, sandbox_at("process"))
-    told = contract.brief()
-    near, far = (contract.toolbox(here, told, contract.subject()) for _ in range(2))
+    told = stage.brief()
+    near, far = (stage.toolbox(here, told) for _ in range(2))
     asked = replace(CHALLENGE, tokens=CHALLENGE.tokens + 1, answers=(2, 3, 4, 5, 6))
     heard = there.auditor.hear(far, told, asked)  # type: ignore[attr-defined]
     said = copied(here.auditor.audit(near, told), Declared.of(told), told.config)
