@@ -84,6 +84,7 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
         "demo",
         "edit",
         "export",
+        "fit",
         "import",
         "list",
         "play",
