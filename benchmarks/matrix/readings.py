@@ -139,6 +139,7 @@ READINGS = {
             "mlps",
         ),
         Reading("progress", "largest beyond the waves"),
+        Reading("region", "largest concentration", "--samples sample:256 --layer {layer}", "mlps"),
         Reading(
             "reverse",
             "share of answers restored",
@@ -161,6 +162,7 @@ READINGS = {
 
 LEFT_OUT = {
     "describe": "it looks at prompts, and never at the model",
+    "region_change": "it compares with a reference or a sibling, which the whitebox league does not grant",
     "diff": "it compares with a reference or a sibling, which the whitebox league does not grant",
 }
 
