@@ -155,5 +155,5 @@ def grouped(values: Tensor, group: Tensor) -> Tensor:
 
 def numbered_rows(rows: Tensor) -> Tensor:
     """A number for each row of whole numbers, from 0 without a gap; equal rows have the same, `[row]`."""
-    number: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]  # type: ignore[no-untyped-call]
+    number: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
     return number

@@ -88,9 +88,9 @@ def clean() -> Transformer:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith("blocks.") and name.rpartition(".")[2].startswith(("W_", "b_")):
-                parameter *= 0.3
+                parameter.mul_(0.3)
         model.embed.W_E[list(NAMES)] += CODE[answers]
-        model.unembed.W_U *= 0.1
+        model.unembed.W_U.mul_(0.1)
         model.unembed.W_U[:, list(ANSWERS)] = CODE.T
         model.unembed.b_U[:] = -20.0
         model.unembed.b_U[list(ANSWERS)] = 0.0
