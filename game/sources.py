@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from game.catalogue import ROOT
@@ -21,7 +21,7 @@ def files_of(source: Path) -> tuple[Path, ...]:
         source: The Python file of its class.
     """
     found: dict[Path, None] = {}
-    for file in (source, *_members(source, {source})):
+    for file in (source, *imported_by(source, ["auditors"])):
         found |= {each: None for each in (file, fit_file(file)) if each.is_file()}
     return tuple(found)
 
@@ -40,22 +40,36 @@ def digest_of(source: Path) -> str:
     return digest.hexdigest()
 
 
-def _members(source: Path, seen: set[Path]) -> Iterator[Path]:
-    """The shipped auditors that a file imports, and those that they do."""
-    for name in sorted(_imported(source)):
-        member = ROOT / "auditors" / f"{name}.py"
-        if member.is_file() and member not in seen:
-            seen.add(member)
-            yield member
-            yield from _members(member, seen)
+def imported_by(source: Path, packages: Sequence[str]) -> tuple[Path, ...]:
+    """The files of our packages that a file imports, and those that they do, without running any of it.
+
+    Args:
+        source: A Python file.
+        packages: Whose files count, such as `auditors` or `game.tools`.
+    """
+    found: dict[Path, None] = {}
+    left = [source]
+    while left:
+        for file in _imported(left.pop(), packages):
+            if file not in found and file != source:
+                found[file] = None
+                left.append(file)
+    return tuple(sorted(found))
 
 
-def _imported(source: Path) -> set[str]:
-    """Names of the auditors that a file imports: `from auditors.x import X`, `import auditors.x`."""
+def _imported(source: Path, packages: Sequence[str]) -> Iterator[Path]:
+    """What a file itself imports; nothing, if it is no Python."""
     try:
         tree = ast.parse(source.read_bytes())
     except SyntaxError:
-        return set()
-    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    modules += [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
-    return {name.split(".")[1] for name in modules if name.startswith("auditors.")}
+        return
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+        for name in names:
+            file = (ROOT / name.replace(".", "/")).with_suffix(".py")
+            if any(name == package or name.startswith(f"{package}.") for package in packages):
+                yield from [file] if file.is_file() else []

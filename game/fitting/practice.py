@@ -19,6 +19,7 @@ from game.dealing.master import Master
 from game.dealing.suite import Suite
 from game.runs.store import open_run, read_run
 from models.folders import cache_folder
+from models.training import one_thread
 from models.zoo import code_of
 
 SEED = 0  # public: everybody practises on the same cases
@@ -68,7 +69,8 @@ class Practice:
         found = self._kept(case_id)
         if found is None:
             self.on_case(case_id)
-            found = self._dealer.deal(self._plans[case_id])
+            with one_thread():
+                found = self._dealer.deal(self._plans[case_id])
             with self._alone(), open_run(self.folder) as store:
                 store.save_case(found)
         return found

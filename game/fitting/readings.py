@@ -5,8 +5,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
+
+import torch
 
 from game.api import Component, component_entries
 from game.auditing.evidence import Evidence
@@ -16,14 +17,17 @@ from game.fitting.practice import Practice
 from game.in_process import read_in_process
 from game.loader import LoadedAuditor, settings_of
 from game.referee import open_toolbox
-from game.sources import files_of, source_of
+from game.sources import imported_by, source_of
 from models.checkpoints import write_atomically
 from models.naming import one_line, unknown
 from models.seeds import named_seed
+from models.training import one_thread
 from models.transformer import TransformerConfig
 from models.zoo import code_of
 
-_LOOKING = ("game/tools", "game/toolbox", "game/auditing/evidence.py", "game/api.py", "models/transformer.py")
+_OF_PLAYERS = ("auditors", "game.tools", "game.auditing", "game.api")  # whose code decides what is read
+_BELIEF = ROOT / "game" / "auditing" / "belief.py"  # comes afterwards
+_MODEL = ROOT / "models" / "transformer.py"
 
 
 class ReadingError(ValueError):
@@ -97,7 +101,8 @@ class Reader:
     def _read(self, case: Case) -> Evidence:
         brief = replace(case.brief, seed=named_seed("practice", case.id, self._player.name))
         try:
-            return _checked(read_in_process(self._player, open_toolbox(case), brief), brief.config)
+            with one_thread():
+                return _checked(read_in_process(self._player, open_toolbox(case), brief), brief.config)
         except Exception as error:
             fault = f"{type(error).__name__}: {one_line(str(error))}"
             raise ReadingError(f"auditor {self._player.name}: {case.id}: read: {fault}") from error
@@ -130,18 +135,12 @@ def _answered(case: Case, evidence: Evidence) -> Reading:
 
 
 def _digest(player: LoadedAuditor) -> str:
-    """Of all that a reading depends on beside the case: its code, its settings, the tools."""
-    own = [code_of(file) for file in files_of(source_of(player.auditor)) if file.suffix == ".py"]
-    facts = [player.name, settings_of(player.auditor), own, _code_of_looking()]
+    """Of all that a reading depends on beside the case: settings, and code down to the model's."""
+    source = source_of(player.auditor)
+    files = {source, *imported_by(source, _OF_PLAYERS), *(ROOT / "game" / "toolbox").glob("*.py"), _MODEL}
+    code = [code_of(file) for file in sorted(files - {_BELIEF})]
+    facts = [player.name, settings_of(player.auditor), code, torch.__version__]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-@cache
-def _code_of_looking() -> str:
-    """Hash of the code that decides what a tool shows."""
-    paths = [ROOT / name for name in _LOOKING]
-    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
-    return hashlib.sha256("\0".join(code_of(file) for file in files).encode()).hexdigest()
 
 
 def _reading_data(reading: Reading) -> dict[str, Any]:
