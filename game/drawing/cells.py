@@ -23,8 +23,9 @@ SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 class CellGrid:
     """A panel as a grid of cells, as wide as there is room.
 
-    Cells with words stand in as many blocks as are needed. Others lose their numbers where there is no room,
-    and where there is no room for all of them, each stands for several: for the one furthest from zero.
+    Cells with words stand in as many blocks as are needed, and of many rows those furthest from zero. Others
+    lose their numbers where there is no room, and where there is no room for all of them, each stands for
+    several: for the one furthest from zero.
     """
 
     panel: Panel
@@ -38,13 +39,17 @@ class CellGrid:
         if panel.words is not None:
             wide = min(max(len(text) for row in panel.words for text in row), WORD) + 1 + (not coloured)
             step = max(room // wide, 1)
+            rows = _furthest_rows(panel.values, ROWS)
             for start in range(0, len(panel.columns.labels), step):
                 block = slice(start, start + step)
-                yield from self._lines(panel.values, block, wide, margin, coloured)
+                yield from self._lines(panel.values, block, wide, margin, coloured, rows)
+            if left := len(panel.values) - len(rows):
+                yield Text(f"those furthest from zero; {left} more", style="dim")
             return
         values, down, across = pooled(panel.values, ROWS, room)
         wide = min(room // values.shape[1], FIGURE)
-        yield from self._lines(values, slice(None), wide, margin, coloured, down, across)
+        rows = range(len(values))
+        yield from self._lines(values, slice(None), wide, margin, coloured, rows, down, across)
         if down * across > 1:
             yield Text(f"each cell is the one furthest from zero of {down} x {across}", style="dim")
 
@@ -55,14 +60,15 @@ class CellGrid:
         wide: int,
         margin: int,
         coloured: bool,
+        rows: Sequence[int],
         down: int = 1,
         across: int = 1,
     ) -> Iterator[Text]:
         """One block of columns."""
-        panel = self.panel
+        panel, labels = self.panel, self.panel.row_labels[::down]
         yield Text(" " * margin + _header(panel.columns.labels[::across][block], wide), style="dim")
-        for place, label in enumerate(panel.row_labels[::down]):
-            line = Text(_clipped(label, margin - 1).ljust(margin), style="dim", no_wrap=True, end="")
+        for place in rows:
+            line = Text(_clipped(labels[place], margin - 1).ljust(margin), style="dim", no_wrap=True, end="")
             for column in range(values.shape[1])[block]:
                 text = _clipped(panel.words[place][column], WORD) if panel.words is not None else None
                 marked = down * across == 1 and bool(panel.outside[place, column])
@@ -72,6 +78,14 @@ class CellGrid:
                 )
             yield line
             yield Text()
+
+
+def _furthest_rows(values: Numbers, most: int) -> Sequence[int]:
+    """At most so many rows, in their order: those with a number furthest from zero."""
+    if len(values) <= most:
+        return range(len(values))
+    sizes = np.nan_to_num(np.abs(values), nan=-1.0).max(axis=1)
+    return sorted(int(place) for place in np.argsort(-sizes, kind="stable")[:most])
 
 
 def pooled(values: Numbers, rows: int, columns: int) -> tuple[Numbers, int, int]:
