@@ -161,6 +161,7 @@ READINGS = {
 }
 
 LEFT_OUT = {
+    "coverage": "it keeps the ledger of what somebody claims to understand, and is told no claims here",
     "describe": "it looks at prompts, and never at the model",
     "region_change": "it compares with a reference or a sibling, which the whitebox league does not grant",
     "diff": "it compares with a reference or a sibling, which the whitebox league does not grant",
