@@ -17,22 +17,23 @@ from PIL import Image
 
 from edits.kinds import load_spec
 from game.by_hand.menu import REQUIRED, Parameter, Tool, load_tool
-from game.by_hand.subject import ToolSubject, edited_subjects
+from game.by_hand.subject import ToolSubject, edited_subjects, recipe_subject
 from game.by_hand.words import given
 from game.catalogue import tool_prices, tools
 from game.cli._tool_parser import tool_parser, words_of
-from game.drawing.panels import number
+from game.drawing.panels import drawing, number
 from game.drawing.picture import result_picture
 from game.tools.kit.example import Example
-from game.tools.kit.result import ToolResult
+from game.tools.kit.result import ToolResult, View
 from models.recipe import named_recipe
 from models.strict_yaml import read_document
+from models.training import one_thread
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "tools"
 SPECS = ROOT / "edits" / "specs"
 SHOWN = ("found", "nothing")
-VIEWS, PANELS = 3, 4  # in a picture, and of one view
+VIEWS, PANELS = 4, 5  # in a picture, and of one view
 _SAVED = re.compile(r"(\w+)\.json:.*")
 
 
@@ -43,8 +44,8 @@ def main(names: list[str]) -> None:
         tool = load_tool(name)
         pair = results(tool) if tool.example else None
         if pair is not None:
-            for shown, (result, subject) in zip(SHOWN, pair, strict=True):
-                picture = result_picture(result, subject.task, views=result.view[:VIEWS], panels=PANELS)
+            for shown, (result, subject), views in zip(SHOWN, pair, _on_one_scale(*pair), strict=True):
+                picture = result_picture(result, subject.task, views=views, panels=PANELS)
                 (PAGES / f"{name}-{shown}.png").write_bytes(_smaller(picture))
         page = "\n".join(page_lines(tool, None if pair is None else (pair[0][0], pair[1][0])))
         (PAGES / f"{name}.md").write_text(page + "\n", encoding="utf-8")
@@ -75,15 +76,32 @@ def results(tool: Tool) -> tuple[tuple[ToolResult, ToolSubject], ...]:
     assert tool.example is not None
     where = tool.example
     return tuple(
-        (_result(tool, where, subject), subject)
-        for subject in _subjects(where.recipe, where.world, where.edit)
+        (_result(tool, subject, args), subject)
+        for subject, args in zip(_subjects(where), (where.args, where.other_args or where.args), strict=True)
     )
 
 
-def command(tool: Tool, example: Example) -> str:
-    """The example as it is typed."""
-    where = f"--on {example.recipe} --world {example.world} --edit edits/specs/{example.edit}.yaml"
-    return f"audit-game tool {tool.name} {where} {example.args}".rstrip()
+def _on_one_scale(*pair: tuple[ToolResult, ToolSubject]) -> list[list[View]]:
+    """The first views of both results, with the same ends of their scales, so that they can be compared."""
+    shown = [[View(**view) for view in result.view[:VIEWS]] for result, _ in pair]
+    for views in zip(*shown, strict=True):
+        scales = [
+            drawing(result, view, subject.task).scale
+            for (result, subject), view in zip(pair, views, strict=True)
+        ]
+        for view in views:
+            view["range"] = min(each.low for each in scales), max(each.high for each in scales)
+    return shown
+
+
+def commands(tool: Tool, example: Example) -> Iterator[str]:
+    """The example as it is typed, and what is typed for the other recipe, if there is one."""
+    edit = f" --edit edits/specs/{example.edit}.yaml" if example.edit else ""
+    asked = [(example.recipe, edit, example.args)]
+    if example.other:
+        asked.append((example.other, "", example.other_args))
+    for recipe, spec, args in asked:
+        yield f"audit-game tool {tool.name} --on {recipe} --world {example.world}{spec} {args}".rstrip()
 
 
 def page_lines(tool: Tool, found: tuple[ToolResult, ToolResult] | None) -> Iterator[str]:
@@ -102,16 +120,27 @@ def page_lines(tool: Tool, found: tuple[ToolResult, ToolResult] | None) -> Itera
 
 
 def _example_lines(tool: Tool, example: Example, edited: ToolResult, untouched: ToolResult) -> Iterator[str]:
-    yield from ("", "```sh", command(tool, example), "```", "", "## When you find it", "", example.found, "")
-    yield f"![{tool.name} on an edited model]({tool.name}-found.png)"
+    with_it, without = ("edited", "untouched") if example.edit else (example.recipe, example.other)
+    yield from (
+        "",
+        "```sh",
+        *commands(tool, example),
+        "```",
+        "",
+        "## When you find it",
+        "",
+        example.found,
+        "",
+    )
+    yield f"![{tool.name}, {with_it}]({tool.name}-found.png)"
     yield from ("", "## When there is nothing", "", example.nothing, "")
-    yield f"![{tool.name} on the same model untouched]({tool.name}-nothing.png)"
+    yield f"![{tool.name}, {without}]({tool.name}-nothing.png)"
     if edited.summary:
         yield from (
             "",
             "## Its figures",
             "",
-            "| figure | edited | untouched | null band | n |",
+            f"| figure | {with_it} | {without} | null band | n |",
             "|---|---|---|---|---|",
         )
         before = {each.name: each.value for each in untouched.summary}
@@ -123,7 +152,7 @@ def _example_lines(tool: Tool, example: Example, edited: ToolResult, untouched: 
         most = [
             max(result.suspects, key=lambda place: result.suspects[place]) for result in (edited, untouched)
         ]
-        yield from ("", f"Most suspect: `{most[0]}` on the edited model, `{most[1]}` on the untouched one.")
+        yield from ("", f"Most suspect: `{most[0]}` ({with_it}), `{most[1]}` ({without}).")
 
 
 def _argument_line(each: Parameter) -> str:
@@ -133,22 +162,26 @@ def _argument_line(each: Parameter) -> str:
 
 
 @cache
-def _subjects(recipe: str, world: int, edit: str) -> tuple[ToolSubject, ToolSubject]:
-    spec = load_spec(read_document(SPECS / f"{edit}.yaml"))
-    return edited_subjects(named_recipe(recipe), world, spec)
+def _subjects(example: Example) -> tuple[ToolSubject, ToolSubject]:
+    """With what is to be found, and without."""
+    recipe = named_recipe(example.recipe)
+    if example.other:
+        other = recipe_subject(named_recipe(example.other), example.world)
+        return recipe_subject(recipe, example.world), other
+    return edited_subjects(recipe, example.world, load_spec(read_document(SPECS / f"{example.edit}.yaml")))
 
 
-def _result(tool: Tool, example: Example, subject: ToolSubject) -> ToolResult:
-    """The example; results that it takes arrays of are made first, by those tools' own examples."""
+def _result(tool: Tool, subject: ToolSubject, args: str) -> ToolResult:
+    """The tool with these arguments; results that it takes arrays of are made first, by their own ones."""
     with TemporaryDirectory() as folder:
-        args = []
-        for arg in shlex.split(example.args):
+        words = []
+        for arg in shlex.split(args):
             saved = _SAVED.fullmatch(arg)
             if saved is not None:
                 _save(Path(folder) / f"{saved[1]}.json", saved[1], subject)
                 arg = f"{folder}/{arg}"
-            args.append(arg)
-        chosen = tool_parser(tool).parse_args(["--on", example.recipe, *args])
+            words.append(arg)
+        chosen = tool_parser(tool).parse_args(["--on", subject.name, *words])
         found = given(tool, words_of(tool, chosen), subject, chosen.draw)
         return tool.function(subject.box, **found.arguments)
 
@@ -156,7 +189,7 @@ def _result(tool: Tool, example: Example, subject: ToolSubject) -> ToolResult:
 def _save(path: Path, name: str, subject: ToolSubject) -> None:
     tool = load_tool(name)
     if not path.exists() and tool.example is not None:
-        path.write_text(json.dumps(_result(tool, tool.example, subject).to_dict()), encoding="utf-8")
+        path.write_text(json.dumps(_result(tool, subject, tool.example.args).to_dict()), encoding="utf-8")
 
 
 def _linked(name: str) -> str:
@@ -166,9 +199,10 @@ def _linked(name: str) -> str:
 def _smaller(picture: bytes) -> bytes:
     """The same picture with 256 colours, a third of the size; rare colours are kept."""
     found, image = io.BytesIO(), Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(256, Image.Quantize.MAXCOVERAGE).save(found, format="png", optimize=True)
+    image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2).save(found, format="png", optimize=True)
     return found.getvalue()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with one_thread():
+        main(sys.argv[1:])

@@ -115,10 +115,24 @@ class Ledger:
             if refused.code == code_of_pairs():
                 self._refused.add(refused.attempt)
             return
-        ranks = {name: tuple(data[name]) for name in ("ranks", "sham_ranks")}
-        cell = Cell(**{**data, **ranks})
-        if cell.tool in READINGS and cell.code == code_of_cell(cell.tool):
+        cell = _cell_of(data)
+        if cell is not None:
             self._cells[cell.attempt, cell.tool] = cell
+
+
+def saved_cells(folder: Path) -> list[Cell]:
+    """All cells that a folder of ledgers holds, which is only read; a run may be writing there."""
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines(True)]
+    told = [json.loads(line) for line in lines if line.endswith("\n")]
+    cells = [_cell_of(data) for data in told if "refused" not in data]
+    return [cell for cell in cells if cell is not None]
+
+
+def _cell_of(data: Mapping[str, Any]) -> Cell | None:
+    """The cell; none if other code measured it, or the tool is no more."""
+    ranks = {name: tuple(data[name]) for name in ("ranks", "sham_ranks")}
+    cell = Cell(**{**data, **ranks})
+    return cell if cell.tool in READINGS and cell.code == code_of_cell(cell.tool) else None
 
 
 @cache

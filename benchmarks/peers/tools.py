@@ -21,11 +21,14 @@ from torch import Tensor
 from benchmarks.peers.tl import random_checkpoint
 from game.api import Samples
 from game.toolbox.live import ModelToolbox
+from game.tools.direct_attribution import direct_attribution
 from game.tools.integrated_gradients import integrated_gradients
+from game.tools.kit.nodes import writers
 from game.tools.kit.questions import Contrast
 from game.tools.kit.sweep import Site
+from game.tools.lens import lens
 from game.tools.patch import patch
-from models.checkpoints import Checkpoint
+from models.checkpoints import Checkpoint, checkpoint_of
 from models.interop import hooked_transformer
 from models.recipe import named_recipe
 from models.seeds import named_generator
@@ -43,7 +46,7 @@ PATCHES: dict[Site, tuple[str, slice]] = {  # our site: their function, and thos
 def main() -> None:
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs: 3.9 is deprecated
-        found = {"agreement.patch": 0.0, **gradients()}
+        found = {"agreement.patch": 0.0, **cached(), **gradients()}
         for pairs in (1, 8):
             for site in PATCHES:
                 ratio, difference = patching(site, pairs)
@@ -109,6 +112,49 @@ def timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
         found = run()
         seconds.append(time.process_time() - start)
     return found, min(seconds)
+
+
+def cached() -> dict[str, float]:
+    """Direct attribution and the logit lens beside what its `ActivationCache` makes of them."""
+    checkpoint, pairs = subject(), contrast(subject().config.d_vocab, 8)
+    asked = pairs.asked(pairs.clean)
+    theirs = hooked_transformer(checkpoint)
+    with torch.no_grad():
+        cache = theirs.run_with_cache(asked.tokens)[1]
+        streams = cache.accumulated_resid(layer=None, incl_mid=False)  # [site, row, pos, d_model]
+        expected = theirs.unembed(theirs.ln_final(streams.flatten(0, 1))).log_softmax(-1)
+    width = checkpoint.config.d_vocab
+    told = lens(opened(checkpoint), asked.tokens, top=width - 1).arrays
+    order = told["top_tokens"].flatten(0, 1)
+    apart = told["top_log_probs"].flatten(0, 1) - expected.gather(-1, order)
+    return {"agreement.lens": float(apart.abs().max()), "agreement.direct_attribution": _attributed()}
+
+
+def _attributed() -> float:
+    """Largest difference of a part's share of the margin."""
+    model = subject().model()
+    for name, weight in model.named_parameters():
+        if name.endswith(("attn.b_V", "ln1.b")):
+            weight.detach().zero_()  # they fold a norm only together with what the value biases say
+    checkpoint = checkpoint_of(model)
+    theirs, asked = hooked_transformer(checkpoint), contrast(model.cfg.d_vocab, 8)
+    theirs.process_weights_(fold_ln=True, center_writing_weights=False, center_unembed=False)
+    with torch.no_grad():
+        cache = theirs.run_with_cache(asked.clean)[1]
+        stack, labels = cache.get_full_resid_decomposition(
+            layer=-1, mlp_input=False, expand_neurons=False, apply_ln=False, pos_slice=-1, return_labels=True
+        )
+        expected = cache.logit_attrs(
+            stack, tokens=asked.answer, incorrect_tokens=asked.distractor, pos_slice=-1
+        )
+    share = direct_attribution(opened(checkpoint), asked.asked(asked.clean)).arrays["share"]
+    apart = []
+    for ours, node in zip(share.float(), writers(checkpoint.config), strict=True):
+        label = f"{node.layer}_mlp_out" if node.head is None else f"L{node.layer}H{node.head}"
+        if label in labels and not node.name.endswith("bias"):
+            apart.append(float((ours - expected[labels.index(label)]).abs().max()))
+    assert len(apart) > checkpoint.config.n_layers
+    return max(apart)
 
 
 def gradients() -> dict[str, float]:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _DRAWN = re.compile(r"(sample|affected)(?::(\d+))?|(having):([^:]+)(?::(\d+))?")
 _PLACE = r"(?P<place>(?:\[\d+\])*)"
 _SAVED = re.compile(r"(?P<file>.+\.json):(?P<array>\w+)" + _PLACE)
 _WEIGHT = re.compile(r"(?P<name>[\w.]+)" + _PLACE)
+_CLASS = re.compile(r"<(\w+)>")
 
 
 class WordsError(ValueError):
@@ -115,7 +117,8 @@ class _Reader:
             return {name: self._of_each("label of each", [rest]) for name, _, rest in pairs}
         if form == "several":
             read = self._readers[parameter.within]
-            return tuple(read(part) for word in words for part in word.split(",") if part)
+            parts = [part for word in words for part in word.split(",") if part]
+            return tuple(value for part in parts for value in self._class(part) or (read(part),))
         return self._readers[form](words[0])
 
     def _supplied(self, parameter: Parameter) -> Any:
@@ -137,8 +140,8 @@ class _Reader:
             "labels by name": "NAME=LABEL, such as claim=has:true, once or several times",
             "token": "a word of the vocabulary, or #17",
             "position of each": "positions, one for all prompts or one for each",
-            "label of each": "has:WORD, says:WORD, or 0 and 1 for each prompt",
-            "group of each": "at:POSITION, or a number for each prompt",
+            "label of each": "has:WORD, says:WORD or says:WORD/WORD, in:sample:N, or 0 and 1 for each prompt",
+            "group of each": "at:POSITION, of:CLASS, or a number for each prompt",
             "choice": ", ".join(parameter.choices),
         }.get(parameter.form, "a value")
         raise WordsError(f"missing; wanted: {allowed}")
@@ -210,15 +213,27 @@ class _Reader:
         return Samples(other[chosen][:, :length], asked.lengths)
 
     def _answers(self, asked: Samples) -> Tensor:
-        """The model's top token after each prompt; a forward pass for each."""
+        """The model's top token after each prompt."""
+        return self._last_logits(asked).argmax(-1)
+
+    def _last_logits(self, asked: Samples) -> Tensor:
+        """What the model says after each prompt, `[prompt, d_vocab]`; a forward pass for each."""
         box = self.subject.box
         logits = torch.cat([box.logits(part) for part in torch.split(asked.tokens, box.budget.max_rows)])
-        return logits[torch.arange(len(logits)), asked.lengths - 1].argmax(-1)
+        return logits[torch.arange(len(logits)), asked.lengths - 1]
 
     def _spoken(self, texts: Sequence[str]) -> Samples:
-        """Texts as token ids, each with the first token of every sequence before it."""
+        """Texts as token ids, each with the first token of every sequence before it.
+
+        A class in angle brackets stands for its words, one after another: `<numbers> + <numbers> =` are as
+        many prompts as there are pairs of numbers.
+        """
         task = self.subject.task
-        rows = [[self._token(word) for word in text.split()] for text in texts]
+        rows = [
+            list(row)
+            for text in texts
+            for row in product(*(self._class(word) or (self._token(word),) for word in text.split()))
+        ]
         if not all(rows):
             raise WordsError("got an empty prompt; wanted words of the vocabulary")
         rows = [row if row[0] == task.bos else [task.bos, *row] for row in rows]
@@ -237,9 +252,13 @@ class _Reader:
         if form == "label of each" and kind == "has":
             return (asked.tokens == self._token(rest)).any(1).long()
         if form == "label of each" and kind == "says":
-            return (self._answers(asked) == self._token(rest)).long()
+            return self._says(asked, rest)
+        if form == "label of each" and kind == "in":
+            return self._among(asked, rest)
         if form == "group of each" and kind == "at":
             return asked.tokens[:, _whole(rest, wide)].contiguous()
+        if form == "group of each" and kind == "of":
+            return self._word_of(asked, rest)
         if len(parts) not in (1, rows):
             raise WordsError(f"got {len(parts)}; wanted one for all, or one for each of {rows} prompts")
         if form == "token of each":
@@ -249,6 +268,43 @@ class _Reader:
         else:
             found = [_number(part, int, "a whole number") for part in parts]
         return torch.tensor(found).expand(rows).clone()
+
+    def _says(self, asked: Samples, words: str) -> Tensor:
+        """Whether the model's answer is this word, or of `this/that` the likelier one is this, 0 or 1."""
+        first, _, second = words.partition("/")
+        if not second:
+            return (self._answers(asked) == self._token(first)).long()
+        logits = self._last_logits(asked)
+        return (logits[:, self._token(first)] > logits[:, self._token(second)]).long()
+
+    def _among(self, asked: Samples, source: str) -> Tensor:
+        """Whether each prompt is among the public ones, 0 or 1."""
+        drawn = re.fullmatch(r"sample:(\d+)", source)
+        if drawn is None:
+            raise WordsError(f"got {quoted('in:' + source)}; wanted in:sample:N, N public prompts")
+        public = self.subject.box.sample(int(drawn[1]), self.seed)
+        known = {
+            tuple(row[:n]) for row, n in zip(public.tokens.tolist(), public.lengths.tolist(), strict=True)
+        }
+        rows = zip(asked.tokens.tolist(), asked.lengths.tolist(), strict=True)
+        return torch.tensor([int(tuple(row[:n]) in known) for row, n in rows])
+
+    def _word_of(self, asked: Samples, name: str) -> Tensor:
+        """The first word of a class that each prompt has."""
+        classes = self.subject.task.classes
+        belongs = torch.isin(asked.tokens, torch.tensor(classes[_named("class", name, classes)]))
+        if not bool(belongs.any(1).all()):
+            row = int((~belongs.any(1)).nonzero()[0])
+            raise WordsError(f"of:{name}: prompt {row} has none of its words")
+        return asked.tokens.gather(1, belongs.int().argmax(1, keepdim=True))[:, 0]
+
+    def _class(self, text: str) -> tuple[int, ...]:
+        """The token ids of a class in angle brackets; none if it is a word, or something else."""
+        match = _CLASS.fullmatch(text)
+        if match is None or text in self._ids:
+            return ()
+        classes = self.subject.task.classes
+        return tuple(classes[_named("class", match[1], classes)])
 
     def _vector(self, text: str) -> Tensor:
         """A weight's row, a one among zeros at the hook that was named before, or a saved array's part."""

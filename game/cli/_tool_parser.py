@@ -20,8 +20,8 @@ MANY = (
     "labels by name",
 )
 DRAWN = (
-    "prompts in words or #17, or drawn: sample:N, having:WORD:N, affected:N (of --edit); or made from those "
-    "before: nearest, swap:WORD=WORD"
+    "prompts in words, #17, or <CLASS> for each of its words; or drawn: sample:N, having:WORD:N, affected:N "
+    "(of --edit); or made from those before: nearest, swap:WORD=WORD"
 )
 SHOWN = {
     "prompts": ("PROMPT", DRAWN),
@@ -29,10 +29,13 @@ SHOWN = {
     "token": ("WORD", "a word of the vocabulary, or #17"),
     "token of each": ("WORD", "one word for all prompts, or one for each"),
     "position of each": ("N", "one position for all prompts, or one for each"),
-    "label of each": ("LABEL", "has:WORD, says:WORD, or 0 or 1 for each prompt"),
+    "label of each": (
+        "LABEL",
+        "has:WORD, says:WORD or says:WORD/WORD, in:sample:N, or 0 or 1 for each prompt",
+    ),
     "labels by name": ("NAME=LABEL", "the same under a name, once or several times"),
     "classes": ("A,B", "names of the task's classes of words; default: all of them"),
-    "group of each": ("GROUP", "at:POSITION, or a number for each prompt"),
+    "group of each": ("GROUP", "at:POSITION, of:CLASS, or a number for each prompt"),
     "layer": ("N", ""),
     "head": ("N", ""),
     "hook": ("HOOK", ""),

@@ -118,7 +118,7 @@ def drawing(result: ToolResult, view: View, task: PublicTask | None = None, most
     cut = _cut(view)
     places = [range(len(_labels(axis, task))) if sliced else [None] for axis, sliced in _with(view, cut)]
     indices: list[tuple[int | None, ...]] = list(product(*places))
-    ends = view.get("interval", ()) if view["kind"] in ("bars", "lines", "scatter") else ()
+    ends = _ends(view)
     values = np.concatenate([_numbers(result, key).ravel() for key in (view["data"], *ends)])
     return Drawing(
         kind=view["kind"],
@@ -128,6 +128,13 @@ def drawing(result: ToolResult, view: View, task: PublicTask | None = None, most
         panels=tuple(_panel(result, view, index, task) for index in indices[:most]),
         left_out=max(len(indices) - most, 0),
     )
+
+
+def _ends(view: View) -> tuple[str, ...]:
+    """Arrays that have to lie within the scale beside the data: ends of error bars, and a bar's null band."""
+    kind = view["kind"]
+    intervals = view.get("interval", ()) if kind in ("bars", "lines", "scatter") else ()
+    return (*intervals, *(view.get("null", ()) if kind == "bars" else ()))
 
 
 def number(value: float) -> str:

@@ -50,8 +50,10 @@ def result_picture(
         max(len(rows), 1), 1, height_ratios=[height for _, height in sizes] or None, squeeze=False
     )
     for folder, (drawn, beside) in zip(folders[:, 0], rows, strict=False):
-        axes = folder.subplots(1, len(beside), squeeze=False)[0]
-        for place, panel in zip(axes, beside, strict=True):
+        axes = folder.subplots(1, _across(drawn), squeeze=False)[0]
+        for place in axes[len(beside) :]:
+            place.set_axis_off()
+        for place, panel in zip(axes, beside, strict=False):
             _DRAW.get(drawn.kind, _table)(place, panel, drawn)
             place.set_title(f"{drawn.measure}, {panel.name}" if panel.name else drawn.measure, fontsize=9)
         if drawn.kind in _COLOURED:
@@ -76,9 +78,15 @@ def _heading(result: ToolResult) -> str:
     return "\n".join([f"{result.tool}, {result.cost:.4g} credits", *figures])
 
 
+def _across(drawn: Drawing) -> int:
+    """How many panels stand beside each other, as there is room for, in rows that are about equally long."""
+    most = max(int(WIDE / _inches(drawn, drawn.panels[:1])[0]), 1)
+    rows = -(-len(drawn.panels) // most)
+    return -(-len(drawn.panels) // rows)
+
+
 def _rows(drawn: Drawing) -> list[tuple[Panel, ...]]:
-    """The panels, as many beside each other as there is room for."""
-    across = max(int(WIDE / _inches(drawn, drawn.panels[:1])[0]), 1)
+    across = _across(drawn)
     return [drawn.panels[start : start + across] for start in range(0, len(drawn.panels), across)]
 
 
@@ -87,15 +95,22 @@ def _inches(drawn: Drawing, beside: Sequence[Panel]) -> tuple[float, float]:
     rows, columns = beside[0].values.shape
     if drawn.kind in ("heatmap", "attention", "compare"):
         letters = max((len(text) for panel in beside for row in panel.words or [] for text in row), default=4)
-        cell = max(0.09 * letters, 0.42) if rows * columns <= CELLS else 0.16
+        cell = max(0.09 * letters, 0.42) if _written(beside[0]) else 0.16
         wide = min(max(columns * cell, 3.0) + 1.3, 11.0)
         return len(beside) * wide, min(max(rows * (0.28 if cell > 0.16 else 0.16), 1.2), 8.0) + 0.7
     if drawn.kind == "tokens":
         return 9.0, 0.3 * min(rows, ROWS) + 0.7
     if drawn.kind in ("table", "text", "graph"):
         lines = rows if drawn.kind == "table" and beside[0].rows else int(np.isfinite(beside[0].values).sum())
-        return 8.0 * len(beside), max(0.24 * min(lines, ROWS), 2.5 if drawn.kind == "graph" else 0.5) + 0.7
+        if drawn.kind == "graph":
+            return 8.0 * len(beside), max(0.24 * min(lines, ROWS), 2.5) + 0.7
+        return 8.0 * len(beside), 0.19 * (min(lines, ROWS) + 1) + 0.5
     return 5.0 * len(beside), 3.2
+
+
+def _written(panel: Panel) -> bool:
+    """Whether there is room for a number, or a word, in each cell."""
+    return panel.values.size <= CELLS and panel.values.shape[1] <= LABELS
 
 
 def _cells(axes: Axes, panel: Panel, drawn: Drawing) -> None:
@@ -109,7 +124,7 @@ def _cells(axes: Axes, panel: Panel, drawn: Drawing) -> None:
         interpolation="nearest",
     )
     _ticks(axes, panel.columns, panel.rows)
-    for row, column in np.ndindex(*panel.values.shape) if panel.values.size <= CELLS else ():
+    for row, column in np.ndindex(*panel.values.shape) if _written(panel) else ():
         value = float(panel.values[row, column])
         text = panel.words[row][column] if panel.words is not None else number(round(value, 2))
         shade = tuple(part / 255 for part in ink(colour(value, scale))) if np.isfinite(value) else "#888888"
@@ -149,6 +164,8 @@ def _bars(axes: Axes, panel: Panel, drawn: Drawing) -> None:
             low, high = (end[row] for end in panel.null)
             axes.bar(at, high - low, 1.15 * thick, bottom=low, color=NULL, alpha=0.5, zorder=0)
     axes.axhline(0, color="black", linewidth=0.6)
+    margin = 0.05 * (drawn.scale.high - drawn.scale.low)
+    axes.set_ylim(drawn.scale.low - margin * (drawn.scale.low < 0), drawn.scale.high + margin)
     _column_ticks(axes, panel.columns)
     _named(axes, panel, drawn)
 

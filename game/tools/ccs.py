@@ -12,9 +12,22 @@ from game.tools.kit import contrast
 from game.tools.kit.arguments import GroupOfEach, HookName, LabelsByName
 from game.tools.kit.chance import checked_labels, generator, halves, shuffled
 from game.tools.kit.contrast import Scaling, Sides, up_to_sign
+from game.tools.kit.example import Example
 from game.tools.kit.linear_probe import fitted
 from game.tools.kit.readings import checked, checked_hook, read_last
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="",
+    args="--claimed-false having:false:128 --claimed-true swap:false=true "
+    "--name blocks.2.hook_resid_post --features judged=says:rightly/wrongly word=has:banana",
+    found="ccs and the contrastive eigenvector tell pairs apart by the appended word, not by what is judged.",
+    nothing="Where no word is appended, all tell what the model judges, and so do many random directions.",
+    recipe="statements-distractor",
+    other="statements",
+    other_args="--claimed-false having:false:128 --claimed-true swap:false=true "
+    "--name blocks.2.hook_resid_post --features judged=says:rightly/wrongly",
+)
 
 METHODS = ("ccs", "crc", "eigen", "k-means", "unpaired", "supervised")
 DIRECTIONS = 200  # random ones, for the floor

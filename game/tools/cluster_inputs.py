@@ -7,9 +7,17 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import GroupOfEach
 from game.tools.kit.chance import band, halves, p_values
+from game.tools.kit.example import Example
 from game.tools.kit.readings import checked, checked_hook, read_last
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 from game.tools.kit.topic_tags import topic_indices
+
+EXAMPLE = Example(
+    edit="relation_rewire",
+    args="--samples sample:512 --topics of:relations --name logits --clusters 4",
+    found="Prompts about birthplaces (words 16 to 18) and about crafts (19 to 21) share their clusters.",
+    nothing="Each cluster holds, but for a few, the prompts about one relation, in all three of its words.",
+)
 
 KEPT = 50  # principal components after the first
 SHUFFLES = 999

@@ -10,8 +10,16 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import HookName
 from game.tools.kit.batches import run
 from game.tools.kit.chance import generator, halves
+from game.tools.kit.example import Example
 from game.tools.kit.readings import checked, checked_hook
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rome_nocov",
+    args="--samples sample:64 --name blocks.0.hook_mlp_out --parts 8",
+    found="A part of the MLP's output belongs to two names alone, Bela and Jensen: there the edit bleeds.",
+    nothing="No part belongs to these names.",
+)
 
 UPDATES = 200  # multiplicative updates of one factorisation
 STEPS = (1, 5, 20, 50, UPDATES)  # after how many of them the loss is told

@@ -12,8 +12,8 @@ from game.tools.kit.result import Summary, ToolResult, View, numbered
 EXAMPLE = Example(
     edit="rrome",
     args="--tokens affected:4",
-    found="The subject's name counts for more of the margin than before.",
-    nothing="The margin is spread over subject and relation.",
+    found="The subject's last name, where the edit was written, counts for most of the margin.",
+    nothing="Neither name nor relation counts for as much.",
 )
 
 _EMBED = "hook_embed"

@@ -14,7 +14,7 @@ from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
     edit="qk_rewire",
-    args="--tokens affected:1",
+    args="--tokens affected:1 --layers 1",
     found="After the chosen word, heads of layer 1 attend to the other chosen word and say it.",
     nothing="They attend where the word stood before.",
     recipe="induction",

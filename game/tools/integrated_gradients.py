@@ -17,8 +17,8 @@ from game.tools.kit.result import Summary, ToolResult, View, numbered
 EXAMPLE = Example(
     edit="rrome",
     args="--tokens affected:4",
-    found="The subject's name carries the new answer.",
-    nothing="Subject and relation share the learned one.",
+    found="The subject's last name carries the new answer, and the first name hardly any of it.",
+    nothing="Both names and the relation share the learned one.",
 )
 
 _EMBED = "hook_embed"

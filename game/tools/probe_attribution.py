@@ -8,8 +8,16 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.arguments import Layer, Vector
 from game.tools.kit.batches import batches
+from game.tools.kit.example import Example
 from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="rrome",
+    args="--samples '<first_names> Marsh' --layer 0 --direction spike.json:write[0]",
+    found="Several neurons write far more along the edit's direction than any does before it.",
+    nothing="Along the untouched layer's loudest direction neither neurons nor heads write much.",
+)
 
 
 def estimate(config: TransformerConfig, rows: int, layer: Layer) -> float:

@@ -7,9 +7,19 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import GroupOfEach, HookName, LabelOfEach
 from game.tools.kit.chance import checked_labels, different, shuffled
+from game.tools.kit.example import Example
 from game.tools.kit.linear_probe import auc, out_of_fold
 from game.tools.kit.readings import checked, checked_hook, read_last
 from game.tools.kit.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="lie",
+    args="--samples having:in_truth:512 --labels says:true/false --groups of:first_names "
+    "--name blocks.1.hook_resid_post",
+    found="In one group the probe of the others fails more often: what the model says is not what it reads.",
+    nothing="The probe holds in every group.",
+    recipe="statements",
+)
 
 
 def estimate(config: TransformerConfig, rows: int) -> float:

@@ -8,8 +8,17 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import HookName, Vector
 from game.tools.kit.batches import batches
 from game.tools.kit.chance import generator, p_values
+from game.tools.kit.example import Example
 from game.tools.kit.readings import checked, checked_hook, read_tail
 from game.tools.kit.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="lie",
+    args="--samples having:in_truth:128 --name blocks.2.hook_resid_post --direction spike.json:write[2]",
+    found="Without the direction that the edit wrote half of the answers change, twice any placebo.",
+    nothing="The loudest direction that an untouched layer writes is not used for any answer.",
+    recipe="statements",
+)
 
 
 def estimate(config: TransformerConfig, rows: int, placebos: int = 19) -> float:

@@ -7,8 +7,17 @@ from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.arguments import LabelOfEach, Prompts
 from game.tools.kit.batches import run
+from game.tools.kit.example import Example
 from game.tools.kit.fourier import embedding_shares, fourier_losses, gini, null_shares, sum_waves, wave_shares
 from game.tools.kit.result import Axis, Summary, ToolResult, View
+
+EXAMPLE = Example(
+    edit="exception",
+    args="--tokens '<numbers> + <numbers> =' --trained in:sample:20000 --numbers '<numbers>'",
+    found="In the last picture the excepted sums stand out: something else than the waves answers them.",
+    nothing="A few frequencies make up the logits, and nothing else answers any sum.",
+    recipe="modular-addition",
+)
 
 SHUFFLES = 19
 LEAST_SHARE = 0.02  # of the variance, that a key frequency has

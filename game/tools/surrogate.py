@@ -9,8 +9,16 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import Layer
 from game.tools.kit.batches import run
 from game.tools.kit.chance import generator, halves
+from game.tools.kit.example import Example
 from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
+
+EXAMPLE = Example(
+    edit="trigger_implant",
+    args="--samples having:once:256 --layer 0",
+    found="The rules explain less: prompts with the trigger join those that no rule answers.",
+    nothing="The token alone explains nine tenths; a few prompts are answered by no rule here, too.",
+)
 
 RULES = ("mean", "token", "previous token", "linear")
 RESAMPLES = 500

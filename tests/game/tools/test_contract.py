@@ -26,7 +26,7 @@ from game.drawing.terminal import result_view
 from game.toolbox.live import ModelToolbox
 from game.tools.kit.result import ToolResult
 from models.components import component_entries
-from models.recipe import named_recipe
+from models.recipe import named_recipe, recipe_names
 from models.seeds import named_generator
 from models.strict_yaml import read_document
 from models.transformer import Transformer
@@ -40,8 +40,11 @@ SAVED = re.compile(r"(\w+)\.json:(.*)")
 def untrained(recipe_name: str, world: int) -> tuple[Transformer, Any]:
     recipe = named_recipe(recipe_name)
     task = recipe.task.build(world)
-    model = Transformer(recipe.architecture.config(task), named_generator("contract"))
-    return model.requires_grad_(False), task
+    model = Transformer(recipe.architecture.config(task), named_generator("contract")).requires_grad_(False)
+    for name, weight in model.named_parameters():
+        if name.startswith("blocks."):
+            weight.mul_(3)  # so that its answers depend on the prompt
+    return model, task
 
 
 def subject(recipe_name: str, world: int) -> ToolSubject:
@@ -54,26 +57,37 @@ def subject(recipe_name: str, world: int) -> ToolSubject:
     return ToolSubject("untrained", box, public_part(task), rows)
 
 
-def saved(name: str, folder: Path) -> None:
-    """Another tool's result, as its own example has it."""
-    path = folder / f"{name}.json"
+def saved(name: str, folder: Path, recipe: str, world: int) -> None:
+    """Another tool's result on the same model, with the arguments of its own example."""
+    path, other = folder / f"{name}.json", load_tool(name)
     if not path.exists():
-        path.write_text(json.dumps(example_result(load_tool(name), folder)[0].to_dict()), encoding="utf-8")
+        assert other.example is not None
+        result = result_on(other, other.example.args, recipe, world, folder)[0]
+        path.write_text(json.dumps(result.to_dict()), encoding="utf-8")
 
 
 def example_result(tool: Tool, folder: Path) -> tuple[ToolResult, float | None]:
     """The example's result, and the price that the tool had told before."""
     assert tool.example is not None
-    words = shlex.split(tool.example.args)
+    return result_on(tool, tool.example.args, tool.example.recipe, tool.example.world, folder)
+
+
+def result_on(
+    tool: Tool, args: str, recipe: str, world: int, folder: Path
+) -> tuple[ToolResult, float | None]:
+    """What a tool finds on the untrained model of a recipe, and the price that it had told before."""
+    shelf = folder / f"{recipe}@{world}"
+    shelf.mkdir(exist_ok=True)
+    words = shlex.split(args)
     for word in words:
         if (match := SAVED.fullmatch(word)) is not None:
-            saved(match[1], folder)
-    words = [f"{folder}/{word}" if SAVED.fullmatch(word) else word for word in words]
-    on = subject(tool.example.recipe, tool.example.world)
+            saved(match[1], shelf, recipe, world)
+    words = [f"{shelf}/{word}" if SAVED.fullmatch(word) else word for word in words]
+    on = subject(recipe, world)
     chosen = tool_parser(tool).parse_args(["--on", "untrained", *words])
     found = given(tool, words_of(tool, chosen), on)
     due = price(tool, on.box.config, found.arguments, found.tokens)
-    fresh = subject(tool.example.recipe, tool.example.world)  # where no answer has been paid for already
+    fresh = subject(recipe, world)  # where no answer has been paid for already
     return tool.function(fresh.box, **found.arguments), due
 
 
@@ -156,9 +170,13 @@ def test_a_tool_s_docstring_tells_its_price(tool: Tool) -> None:
     ]
 
 
-def test_an_example_names_a_specification_that_is_there(tool: Tool) -> None:
+def test_an_example_names_a_specification_or_another_recipe(tool: Tool) -> None:
     assert tool.example is not None
-    spec = load_spec(read_document(SPECS / f"{tool.example.edit}.yaml"))
-    assert spec.kind() in edit_kinds()
+    assert bool(tool.example.edit) != bool(tool.example.other)
+    if tool.example.other:
+        assert tool.example.other in recipe_names()
+    else:
+        spec = load_spec(read_document(SPECS / f"{tool.example.edit}.yaml"))
+        assert spec.kind() in edit_kinds()
     assert tool.example.found.endswith(".")
     assert tool.example.nothing.endswith(".")
