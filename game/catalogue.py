@@ -79,6 +79,15 @@ def suites(folder: Path = ROOT / "game" / "suites") -> list[Entry]:
     return _from_yaml(folder)
 
 
+def public_classes(path: Path, method: str) -> list[str]:
+    """Names of the public classes of a file that have that method; none of a file that cannot be read."""
+    try:
+        module = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return []
+    return [each.name for each in _public_classes(module) if _has_method(each, method)]
+
+
 CATALOGUES: dict[str, Callable[[], list[Entry]]] = {
     function.__name__: function
     for function in (auditors, camouflage, edits, strategies, tasks, recipes, suites, tools)

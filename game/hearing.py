@@ -88,8 +88,8 @@ def described(fault: BaseException, auditor: Auditor) -> str:
     return one_line(f"{type(fault).__name__}: {message}")[:500] + place
 
 
-def place_of(fault: BaseException, auditor: Auditor) -> str:
-    """The last place in an auditor's own file, such as ` (mine.py:12)`; empty if the fault was elsewhere."""
+def place_of(fault: BaseException, auditor: object) -> str:
+    """The last place in a plug-in's own file, such as ` (mine.py:12)`; empty if the fault was elsewhere."""
     own = inspect.getsourcefile(type(auditor))
     frames = reversed(traceback.extract_tb(fault.__traceback__))
     lines = (frame.lineno for frame in frames if frame.filename == own)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from game.catalogue import auditors
+from game.catalogue import auditors, public_classes, strategies
 from game.cli._faults import CommandError, told_to_user
 from game.cli._names import check_name, installed_auditors
 from game.cli._progress import say
@@ -25,6 +25,12 @@ def checked_at(args: argparse.Namespace) -> "Iterator[tuple[str, Iterator[Findin
     Raises:
         CommandError: There is no such plug-in, or the jail cannot be built.
     """
+    if is_red(args.reference):
+        with told_to_user():
+            from game.testing.check import red_findings
+
+            yield "in process", red_findings(args.reference, args.deadline)
+        return
     _require_there(args.reference)
     with told_to_user(), ExitStack() as stack:
         from game.loader import LoadError
@@ -41,6 +47,16 @@ def checked_at(args: argparse.Namespace) -> "Iterator[tuple[str, Iterator[Findin
                     say("no jail here, it plays in this process; audit-game sandbox check tells why")
         tier = sandbox.tier if sandbox else "in process"
         yield tier, auditor_findings(args.reference, sandbox, args.deadline)
+
+
+def is_red(reference: str) -> bool:
+    """Whether a reference is that of a red strategy: a folder with `red.yaml`, a shipped one, or `plan`'s."""
+    path, _, class_name = reference.rpartition("@")
+    if is_folder(reference):
+        return (Path(reference) / "red.yaml").is_file()
+    if path.endswith(".py"):
+        return class_name in public_classes(Path(path), "plan")
+    return reference in {entry.name for entry in strategies()}
 
 
 def _require_there(reference: str) -> None:

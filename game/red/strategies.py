@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from edits.base import EditError, EditSpec
-from edits.briefing import RedStrategy, Target, Trial, TrialsSpentError
+from edits.briefing import Briefing, RedStrategy, Target, Trial, TrialsSpentError
 from edits.kinds import edit_kinds
 from edits.moments import Base
 from game.api import Brief, Part
@@ -150,7 +150,7 @@ class StrategyDealer:
             seed = named_seed(self.seed, self.name, case_id, "target", attempt)
             target = _target(base, seed)
             briefing = Assignment(case_id, seed, base, target, self.panel, self.terms.trials)
-            spec = _planned(self.name, self.strategy, briefing)
+            spec = planned(self.name, self.strategy, briefing)
             try:
                 found = delivered(base, spec, edited, control)
             except EditError:  # this target cannot be edited so
@@ -211,7 +211,7 @@ def strategy_source(
     return Source(suite, WHETHER, config, dealer.case_ids, lambda _master: dealer.deal)
 
 
-def _planned(name: str, strategy: RedStrategy, briefing: Assignment) -> EditSpec:
+def planned(name: str, strategy: RedStrategy, briefing: Briefing) -> EditSpec:
     """The strategy's plan, which must be an edit of the target, of a shipped kind, and of nothing else.
 
     Raises:

@@ -1,20 +1,16 @@
 """The contract of an auditor, played where its code belongs: in a jail, or here if it is our own."""
 
-import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
-
 from game.api import LEAGUES, Brief, Challenge, League
-from game.loader import LoadedAuditor, LoadError, settings_of
+from game.loader import LoadedAuditor, settings_of
 from game.plugins.manifest import AuditorManifest, Need
 from game.sandbox.isolated import IsolatedAuditor
+from game.testing.any_rules import SETTINGS, TEXT, seeded
 from game.testing.contract import NotApplicableError, Rule
-from game.testing.source import LONGEST, SHORTEST, Source
+from game.testing.source import Source
 from game.testing.stage import BUDGET, CHALLENGE, WITHOUT_MLPS, Played, brief, play
 
 _SHARES = (0.01, 0.25, 0.5, 0.75, 0.99)  # of what it spends, to see what it does with less
@@ -61,8 +57,17 @@ class AuditorSubject:
         if isinstance(player.auditor, IsolatedAuditor):
             there = replace(player.auditor, stray_seed=stray_seed)
             return play(replace(player, auditor=there), told, challenge)
-        with _seeded(stray_seed):
+        with seeded(stray_seed):
             return play(player, told, challenge)
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Its settings where those are given.
+
+        Raises:
+            LoadError: They do not fit.
+        """
+        player = self.load(given)
+        return dict(player.identity["settings"]) if player.identity else settings_of(player.auditor)
 
     def fault(self, played: Played, words: str) -> Iterator[str]:
         """What was wrong with a round, if anything was."""
@@ -71,21 +76,6 @@ class AuditorSubject:
             yield f"{words}: {status}: {error} ({self.source.file}:{self.source.method_line})"
         elif status != "DONE":
             yield f"{words}: {status}: {error}"
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The global generators of this process start from that number, and are put back."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
 
 
 def _said(played: Played) -> str:
@@ -100,38 +90,6 @@ def _said(played: Played) -> str:
     }
     parts = (said.belief.p_edited, said.components, said.claims, said.notes, patch, fine)
     return repr((outcome.status, parts, outcome.judgement))
-
-
-def _text(subject: AuditorSubject) -> Iterator[str]:
-    source = subject.source
-    place = f"{source.file}:{source.line}"
-    if not source.frozen:
-        yield f"{place}: wanted a frozen dataclass: @dataclass(frozen=True)"
-    if not SHORTEST < len(source.summary) <= LONGEST or not source.summary.endswith("."):
-        yield (
-            f"{place}: the first line of its docstring has {len(source.summary)} characters; wanted a "
-            f"sentence of {SHORTEST + 1} to {LONGEST} that says what it looks for, with a full stop"
-        )
-
-
-def _settings(subject: AuditorSubject) -> Iterator[str]:
-    """Numbers and switches, given as the text that a command line has, must be what they were."""
-    own = _own_settings(subject.player)
-    given = {name: str(value) for name, value in own.items() if isinstance(value, bool | int | float)}
-    try:
-        again = _own_settings(subject.load(given))
-    except LoadError as error:
-        yield str(error)
-        return
-    yield from (
-        f"setting {name}: its default is {own[name]}, and given as text it is {again[name]}"
-        for name in own
-        if own[name] != again[name]
-    )
-
-
-def _own_settings(player: LoadedAuditor) -> dict[str, Any]:
-    return dict(player.identity["settings"]) if player.identity else settings_of(player.auditor)
 
 
 def _in_time(subject: AuditorSubject) -> Iterator[str]:
@@ -221,10 +179,10 @@ def _judgement(subject: AuditorSubject) -> Iterator[str]:
         raise NotApplicableError("it has no judge")
 
 
-AUDITOR_RULES: tuple[Rule[AuditorSubject], ...] = (
-    Rule("its class is a frozen dataclass that says what it does in one sentence", _text),
+AUDITOR_RULES: tuple[Rule[Any], ...] = (
+    TEXT,
     Rule("it finishes within the deadline", _in_time, vital=True),
-    Rule("every setting can be given as text", _settings),
+    SETTINGS,
     Rule("its report keeps the rules in every league that it declares", _declared_leagues),
     Rule("it copes with a model without MLPs", _without_mlps),
     Rule("it makes do where a league or a corpus is refused", _refusals),

@@ -1,24 +1,30 @@
 """Holding a plug-in to its contract, from its reference."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edits.moments import Base
 from game.catalogue import ROOT
-from game.loader import AUDITOR, LoadedAuditor, LoadError, Role, load_auditor
+from game.loader import AUDITOR, RED, LoadedAuditor, LoadError, Role, load_auditor, load_strategy
 from game.plugins.manifest import AuditorManifest
 from game.sandbox.check import not_above, reach
 from game.sandbox.isolated import code_of, load_isolated
 from game.sandbox.tiers import IsolationError
 from game.sandbox.warden import Sandbox
 from game.testing.auditor_rules import AUDITOR_RULES, AuditorSubject
-from game.testing.contract import Finding, findings
+from game.testing.contract import Finding, Rule, findings
+from game.testing.red_rules import RED_RULES, RedSubject
 from game.testing.source import Source
 from game.testing.stage import DEADLINE
+from models.recipe import named_recipe
+from models.zoo import trained
 
 LOADS = "it can be loaded"
+RECIPE = "facts-tiny"  # what red strategies plan on: trains in seconds, and takes no quiet edits
 
 
 def check_auditor(reference: str, deadline: float = DEADLINE) -> tuple[Finding, ...]:
@@ -51,9 +57,7 @@ def auditor_findings(
     try:
         subject = auditor_subject(reference, sandbox, deadline)
     except LoadError as error:
-        yield Finding(LOADS, "broken", str(error))
-        for rule in AUDITOR_RULES:
-            yield Finding(rule.name, "not tried", f"as this is broken: {LOADS}")
+        yield from _not_loaded(error, AUDITOR_RULES)
         return
     yield Finding(LOADS, "held")
     yield from findings(AUDITOR_RULES, subject)
@@ -91,6 +95,68 @@ def source_of(role: Role, reference: str, strategy: object) -> Source:
     if reference in role.shipped:
         return Source.read(ROOT / role.package.replace(".", "/") / f"{reference}.py", "", role.method)
     return Source.read(Path(inspect.getfile(type(strategy))), type(strategy).__name__, role.method)
+
+
+def check_red(reference: str, deadline: float = DEADLINE) -> tuple[Finding, ...]:
+    """What comes of every rule of a red strategy's contract, whose code runs in this process.
+
+    Args:
+        reference: A folder with `red.yaml`, `file.py@Class`, or a name.
+        deadline: Seconds for each plan.
+    """
+    return tuple(red_findings(reference, deadline))
+
+
+def red_findings(
+    reference: str,
+    deadline: float = DEADLINE,
+    recipe: str = RECIPE,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Finding]:
+    """What comes of every rule, as soon as it is known.
+
+    Args:
+        reference: As in `check_red`.
+        deadline: Seconds for each plan.
+        recipe: Of the model that it plans on; trained if it must be.
+        settings: Of the strategy.
+    """
+    try:
+        subject = red_subject(reference, deadline, recipe, settings or {})
+    except LoadError as error:
+        yield from _not_loaded(error, RED_RULES)
+        return
+    yield Finding(LOADS, "held")
+    yield from findings(RED_RULES, subject)
+
+
+def red_subject(reference: str, deadline: float, recipe: str, settings: Mapping[str, Any]) -> RedSubject:
+    """The red strategy of a reference, ready to be held to the rules.
+
+    Raises:
+        LoadError: It cannot be loaded.
+    """
+    name, strategy = load_strategy(reference, settings)
+    return RedSubject(
+        reference=reference,
+        given=settings,
+        name=name,
+        strategy=strategy,
+        source=source_of(RED, reference, strategy),
+        base=_base(recipe),
+        deadline=deadline,
+    )
+
+
+@cache
+def _base(recipe: str) -> Base:
+    return Base(trained(named_recipe(recipe), 0, 0))
+
+
+def _not_loaded(error: LoadError, rules: Sequence[Rule[Any]]) -> Iterator[Finding]:
+    yield Finding(LOADS, "broken", str(error))
+    for rule in rules:
+        yield Finding(rule.name, "not tried", f"as this is broken: {LOADS}")
 
 
 @contextmanager

@@ -56,7 +56,14 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["demo", "--help"], ["check", "--help"], ["tournament", "run", "--help"], ["--vers"]],
+    [
+        ["--help"],
+        ["demo", "--help"],
+        ["check", "--help"],
+        ["new", "auditor", "--help"],
+        ["tournament", "run", "--help"],
+        ["--vers"],
+    ],
 )
 def test_help_and_refusals_import_nothing_slow(words: list[str]) -> None:
     code = (
@@ -87,6 +94,7 @@ def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixtu
         "fit",
         "import",
         "list",
+        "new",
         "play",
         "power",
         "sandbox",
