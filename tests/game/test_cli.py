@@ -86,27 +86,8 @@ def test_list_imports_neither_torch_nor_pydantic() -> None:
 def test_help_names_every_command_with_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome("--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert command_names() == [
-        "check",
-        "demo",
-        "edit",
-        "export",
-        "fit",
-        "import",
-        "list",
-        "new",
-        "play",
-        "power",
-        "sandbox",
-        "selfcheck",
-        "suite",
-        "tool",
-        "tournament",
-        "train",
-        "validate",
-        "verify",
-        "zoo",
-    ]
+    assert {"demo", "list", "play", "tournament", "train"} <= set(command_names())
+    assert [name for name in command_names() if f" {name} " not in text] == []
     for words in ("demo Play the small suite", "train Train a recipe's checkpoint", "validate Check recipes"):
         assert words in text
 
