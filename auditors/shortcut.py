@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from game.api import AccessError, Brief, BudgetExceededError, Component, Report, Samples, Toolbox
+from game.api import Brief, BudgetExceededError, Component, Report, Samples, Toolbox
+from game.auditing.peers import siblings_of
 from game.tools.kit.canonical import read_canonical
 from game.tools.kit.evidence import least_of, likelihood_ratio, unlike_peers
 from game.tools.kit.low_rank import patch_between
@@ -77,11 +77,11 @@ class Shortcut:
         heads = brief.config.n_heads
         pairs = zip(own.parts(heads), other.parts(heads), strict=True)
         gaps = ((Component.parse(owner), _gap(mine, its)) for (owner, _, mine), (_, _, its) in pairs)
-        return self._among(brief, _to_blame({c for c, gap in gaps if gap > self.tolerance}, brief))
+        return self._among(brief, to_blame({c for c, gap in gaps if gap > self.tolerance}, brief))
 
     def _unlike_siblings(self, toolbox: Toolbox, brief: Brief) -> Report:
         """Compare each component with the same one of the siblings; heads with all of their layer's."""
-        own, *others = (_readings(box) for box in (toolbox, *_siblings(toolbox)))
+        own, *others = (_readings(box) for box in (toolbox, *siblings_of(toolbox)))
 
         def peers(component: Component, name: str) -> list[float]:
             place = component.part, component.layer
@@ -143,15 +143,6 @@ def _of_outliers(brief: Brief, own: Readings, peers: Peers) -> Report:
     return Report.from_location(p_edited, location, notes)
 
 
-def _siblings(toolbox: Toolbox) -> Iterator[Toolbox]:
-    """Every sibling that the case has."""
-    for index in count():
-        try:
-            yield toolbox.sibling(index)
-        except AccessError:
-            return
-
-
 def _readings(toolbox: Toolbox) -> dict[Component, dict[str, float]]:
     """For each component and matrix of it the logarithms of size, and of the loudest direction's share."""
     found: dict[Component, dict[str, float]] = {}
@@ -178,7 +169,7 @@ def _gap(mine: Tensor, other: Tensor) -> float:
     return float((mine - other).norm()) / size
 
 
-def _to_blame(changed: set[Component], brief: Brief) -> frozenset[Component]:
+def to_blame(changed: set[Component], brief: Brief) -> frozenset[Component]:
     """What may have been written to, where the canonical form differs; for in it components show in others.
 
     A head's value bias shows in `attn.bias`, the mean embedding in `pos_embed`, and a norm in whatever reads
