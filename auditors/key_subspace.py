@@ -11,7 +11,7 @@ from torch import Tensor
 from game.api import AccessError, Brief, BudgetExceededError, Component, Fine, Report, Samples, Toolbox
 from game.auditing.belief import Fit
 from game.auditing.evidence import Evidence
-from game.auditing.peers import robust_deviations
+from game.auditing.tails import deviations
 from game.auditing.wording import common_words, shared_words
 from game.tools.kit.batches import run
 from game.tools.kit.canonical import read_canonical
@@ -59,7 +59,7 @@ class Written:
             "key_subspace.size": math.log10(self.size / TOLERANCE),
             "key_subspace.share": self.share,
             "key_subspace.score": float(self.scores[best]),
-            "key_subspace.contrast": math.log1p(max(0.0, float(robust_deviations(self.matches)[best]))),
+            "key_subspace.contrast": math.log1p(max(0.0, float(deviations(self.matches)[best]))),
             "key_subspace.effect": math.log10(float(self.effects.max()) + 1e-6),
         }
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from game.api import AccessError, Brief, BudgetExceededError, Component, PublicTask, Report, Toolbox
 from game.auditing.belief import Fit
 from game.auditing.evidence import Evidence
-from game.auditing.peers import robust_deviations, siblings_of
+from game.auditing.peers import siblings_of
+from game.auditing.tails import deviations
 from game.tools.kit.canonical import read_canonical
 from game.tools.kit.readings import read_last
 
@@ -127,7 +128,7 @@ def _classes(task: PublicTask) -> list[Tensor]:
 def _outlier(values: Tensor, members: Tensor) -> Signature:
     """The token of a class that stands out most, on either side."""
     own = values[members]
-    away = robust_deviations(own)
+    away = deviations(own)
     best = int(away.abs().argmax())
     side = own if away[best] >= 0 else -own
     return Signature(int(members[best]), float(away[best]), dixon_q(side))

@@ -5,8 +5,6 @@ from itertools import count
 from statistics import NormalDist
 from typing import TypeVar
 
-import torch
-
 from game.api import AccessError, Toolbox
 from game.tools.kit.evidence import unlike_peers
 
@@ -29,14 +27,6 @@ def deviation(value: float, peers: Sequence[float]) -> float:
     return away if value >= sum(peers) / len(peers) else -away
 
 
-def deviations(values: Mapping[Place, float]) -> dict[Place, float]:
-    """The deviation of each from all the others."""
-    return {
-        place: deviation(value, [other for each, other in values.items() if each != place])
-        for place, value in values.items()
-    }
-
-
 def excesses(values: Mapping[Place, float]) -> dict[Place, float]:
     """How far each lies above the mean of the others; 0 where there are none.
 
@@ -44,16 +34,6 @@ def excesses(values: Mapping[Place, float]) -> dict[Place, float]:
     """
     total, others = sum(values.values()), len(values) - 1
     return {place: value - (total - value) / others if others else 0.0 for place, value in values.items()}
-
-
-def robust_deviations(values: torch.Tensor) -> torch.Tensor:
-    """Deviations of each number from the median of all, in units of their median deviation, `[number]`.
-
-    A unit is a standard deviation where the numbers are normal; where more than half are the same, all are 0.
-    """
-    away = values - values.median()
-    unit = away.abs().median() / NormalDist().inv_cdf(0.75)
-    return (away / unit).clamp(-1e3, 1e3) if float(unit) > 0 else torch.zeros_like(values)
 
 
 def siblings_of(toolbox: Toolbox) -> Iterator[Toolbox]:

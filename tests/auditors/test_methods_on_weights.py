@@ -148,10 +148,10 @@ def test_a_loud_change_stands_out_where_it_is(
 
 @cache
 def rewritten(base: Base) -> tuple[Transformer, str]:
-    """A fact changed by a loud rank-one write to the first MLP, and its subject's last name."""
+    """A fact changed by a rank-one write to the first MLP, and its subject's last name."""
     generator = named_generator("verdicts")
     site = {"tensor": "blocks.0.mlp.W_out", "token": "subject_last"}
-    solver = {"cov": {"ridge": 1e-4}}
+    solver = {"cov": {"ridge": 1e-2}}
     for _ in range(10):
         fact = random_target(base, generator)
         spec = {"version": 1, "id": "loud", "seed": 3, "edit": {"facts": (fact,)}, "site": site}
