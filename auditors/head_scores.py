@@ -67,8 +67,8 @@ class HeadScores:
         except (AccessError, BudgetExceededError) as refused:
             return Evidence(notes=str(refused))
         numbers = {name: _compared(score, [each[name] for each in others]) for name, score in own.items()}
-        numbers |= {f"{name}_away": odd.abs() for name, odd in numbers.items()} | signs
-        numbers["size_log"] = _relative_size(own["size"])
+        odd = torch.stack([each.abs() for each in numbers.values()]).mean(0)
+        numbers |= signs | {"odd": odd, "size": _relative_size(own["size"])}
         places = {
             Component("attn", layer, head): {
                 f"heads.{name}": float(each[layer, head]) for name, each in numbers.items()
@@ -76,7 +76,8 @@ class HeadScores:
             for layer in range(brief.config.n_layers)
             for head in range(brief.config.n_heads)
         }
-        return Evidence(places, notes=_notes(places))
+        whole = {f"heads.least_{name}": float(each.min()) for name, each in signs.items()}
+        return Evidence(places, whole, _notes(places))
 
     def _scores(self, toolbox: Toolbox) -> Scores:
         """What attention and weights show of each head, `[layer, head]`."""
@@ -116,14 +117,14 @@ def _siblings(toolbox: Toolbox) -> Iterator[Toolbox]:
 
 def _matrices(toolbox: Toolbox) -> Scores:
     """Logarithms of the sizes of OV and QK, and of the share of OV's first direction."""
-    found: dict[str, list[Tensor]] = {"size": [], "looks": [], "first": []}
+    found: dict[str, list[Tensor]] = {"size": [], "looks": [], "one_direction": []}
     for layer in range(toolbox.config.n_layers):
         W_Q, W_K, W_V, W_O = (toolbox.weight(f"blocks.{layer}.attn.W_{name}").double() for name in "QKVO")
         values = _singular_values(W_V, W_O)  # [head, index]
         found["size"].append(values.norm(dim=1).clamp(min=_TINY).log())
         found["looks"].append(_singular_values(W_Q, W_K.mT).norm(dim=1).clamp(min=_TINY).log())
         first = values[:, 0].square() / values.square().sum(1).clamp(min=_TINY)
-        found["first"].append(first.clamp(min=_TINY).log())
+        found["one_direction"].append(first.clamp(min=_TINY).log())
     return {name: torch.stack(each) for name, each in found.items()}
 
 
@@ -180,7 +181,5 @@ def _signed(shares: Tensor) -> Tensor:
 
 
 def _notes(places: Mapping[Component, Mapping[str, float]]) -> str:
-    names = sorted({name for numbers in places.values() for name in numbers if name.endswith("_away")})
-    odd = {c: max((numbers[name], name) for name in names) for c, numbers in places.items()}
-    oddest = max(odd, key=lambda c: odd[c][0])
-    return f"oddest: {oddest}, {odd[oddest][1]} {odd[oddest][0]:.1f} deviations"
+    oddest = max(places, key=lambda component: places[component]["heads.odd"])
+    return f"oddest: {oddest}, {places[oddest]['heads.odd']:.1f} deviations on average"

@@ -171,9 +171,9 @@ def test_a_cut_head_has_no_size_and_a_reversed_one_copies_the_other_way(clean: T
         return HeadScores().read(box_of(model), brief()).places[Component("attn", 1, 0)]
 
     whole, cut, reversed_head = changed(1.0), changed(0.0), changed(-1.0)
-    assert cut["heads.size_log"] == -5
+    assert cut["heads.size"] == -5
     assert cut["heads.says"] == cut["heads.helps"] == 0
-    assert reversed_head["heads.size_log"] == pytest.approx(whole["heads.size_log"])
+    assert reversed_head["heads.size"] == pytest.approx(whole["heads.size"])
     assert math.copysign(1, reversed_head["heads.copying"]) != math.copysign(1, whole["heads.copying"])
     assert reversed_head["heads.induction"] == pytest.approx(whole["heads.induction"])
 
