@@ -6,9 +6,9 @@ on another data set, with 200 training examples. Here each edit makes a model of
 edited fact are compared with as many about others in the same model, classifiers are judged on edits that
 they have not seen, and *other model* means a model of another world, of which the paper says nothing.
 
-What did not transfer: hidden states tell edits apart within one model and nothing in another one, whose
-coordinates mean something else. Only numbers that are the same in all models can be carried over, which is
-what the auditor `hidden_state_classifier` does.
+What did not transfer: nearly all. A small model holds an edited answer as it holds a learned one, so that the
+last hidden state hardly tells them apart, in the same model or in another. Output probabilities tell a little,
+and as much in another model; so the auditor `hidden_state_classifier` reads numbers that all models share.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ from models.zoo import trained
 
 PAPER = "2405.02765"
 RECIPE, SEEDS = "facts-small", (900, 901, 902)
-EDITS, PROMPTS, TRAINED = 30, 3, 20  # edits of each model, prompts of each kind and edit, edits to train on
+EDITS, PROMPTS, FOLDS = 40, 3, 5  # edits of each model, prompts of each kind and edit
 TOP = 10  # output probabilities
 PEAK, OTHER_DATA = 0.9981, 0.9779  # RepReg's
 
@@ -124,7 +124,9 @@ def _some(rows: Tensor, generator: torch.Generator) -> Tensor:
 
 def _new_edits(world: Examples, features: str) -> float:
     """Accuracy on edits that the classifier was not trained on."""
-    return _accuracy(world, world.edit < TRAINED, world, world.edit >= TRAINED, features)
+    fold = world.edit % FOLDS
+    each = [_accuracy(world, fold != number, world, fold == number, features) for number in range(FOLDS)]
+    return sum(each) / len(each)
 
 
 def _new_relation(world: Examples) -> float:
