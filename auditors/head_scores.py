@@ -1,8 +1,7 @@
 """Looks for a head that attends, copies or helps unlike its model's other heads: cut, reversed, swapped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from game.api import AccessError, Brief, BudgetExceededError, Component, Report,
 from game.auditing.asked import Asked, ask
 from game.auditing.belief import Fit
 from game.auditing.evidence import Evidence
+from game.auditing.peers import siblings_of
 from game.auditing.tails import deviations
 from game.tools.composition import composition
 from game.tools.direct_attribution import direct_attribution
@@ -62,7 +62,7 @@ class HeadScores:
             return Evidence(notes="this league or case shows no heads at work")
         try:
             own = self._scores(toolbox)
-            others = [self._scores(box) for box in _siblings(toolbox)]
+            others = [self._scores(box) for box in siblings_of(toolbox)]
             signs = self._signs(toolbox, brief)
         except (AccessError, BudgetExceededError) as refused:
             return Evidence(notes=str(refused))
@@ -104,15 +104,6 @@ class HeadScores:
         questions = Questions(asked.samples.tokens, asked.last, best[:, 0], best[:, 1])
         share = direct_attribution(toolbox, questions)
         return {"says": _of_heads(toolbox, share.arrays["share"]), "helps": _helps(toolbox, asked)}
-
-
-def _siblings(toolbox: Toolbox) -> Iterator[Toolbox]:
-    """Every sibling that the case has; none where the league grants none."""
-    for index in count():
-        try:
-            yield toolbox.sibling(index)
-        except AccessError:
-            return
 
 
 def _matrices(toolbox: Toolbox) -> Scores:

@@ -8,7 +8,8 @@ they have not seen, and *other model* means a model of another world, of which t
 
 What did not transfer: nearly all. A small model holds an edited answer as it holds a learned one, so that
 the last hidden state hardly tells them apart, in the same model or in another. Output probabilities tell a
-little, and as much in another model; so the auditor `hidden_state_classifier` reads numbers that all models share.
+little, and as much in another model; so the auditor `hidden_state_classifier` reads numbers that all models
+share.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
