@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -19,6 +20,7 @@ from game.api import Auditor
 from game.catalogue import ROOT
 from game.plugins.manifest import AUDITOR_FILE, RED_FILE
 from game.plugins.place import Place, PlaceError, place_of
+from game.plugins.register import RegisterError, submission, submissions
 from game.sandbox.tiers import Tier
 from models.naming import one_line, unknown
 
@@ -61,9 +63,29 @@ class Role:
             LoadError: There is none.
         """
         try:
-            return None if reference in self.shipped else place_of(self.manifest, reference)
-        except PlaceError as error:
+            if reference in self.shipped:
+                return None
+            return place_of(self.manifest, reference) or self._submitted(reference)
+        except (PlaceError, RegisterError) as error:
             raise LoadError(f"{self.name} {error}") from error
+
+    def _submitted(self, name: str) -> Place | None:
+        """Where a submitted plug-in is; one that changed since then is not what was submitted.
+
+        Raises:
+            PlaceError: It changed, or is broken.
+        """
+        found = None if self.installed(name) else submission(name)
+        if found is None or not (Path(found.folder) / self.manifest).is_file():
+            return None
+        if (status := found.now()) in ("stale", "broken"):
+            again = f"audit-game submit {found.folder}"
+            raise PlaceError(f"{name} is {status}: {found.entry().summary}; {again}")
+        return place_of(self.manifest, f"{found.folder}/")
+
+    def installed(self, name: str) -> bool:
+        """Whether an installed distribution offers one of that name."""
+        return any(entry.name == name for entry in entry_points(group=self.group))
 
 
 AUDITOR = Role("auditor", "auditors", "audit_game.auditors", "audit", ("toolbox", "brief"), AUDITOR_FILE)
@@ -157,7 +179,8 @@ def _strategy(role: Role, reference: str, place: Place | None) -> type[Any]:
         return _only_one(role, reference, module)
     if reference in installed:
         return _checked(role, reference, _imported(role, reference, installed[reference].load))
-    raise LoadError(unknown(role.name, reference, [*role.shipped, *installed]))
+    own = [each.name for each in submissions()] if role is AUDITOR else []
+    raise LoadError(unknown(role.name, reference, [*role.shipped, *installed, *own]))
 
 
 def _imported(role: Role, reference: str, load: Any) -> Any:

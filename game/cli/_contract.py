@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from game.catalogue import auditors, public_classes, strategies
 from game.cli._faults import CommandError, told_to_user
-from game.cli._names import check_name, installed_auditors
+from game.cli._names import check_name, installed_auditors, submitted_auditors
 from game.cli._progress import say
 from game.plugins.reference import is_folder
 
@@ -37,7 +37,7 @@ def checked_at(args: argparse.Namespace) -> "Iterator[tuple[str, Iterator[Findin
         from game.testing.check import auditor_findings, best_sandbox
 
         sandbox = None
-        if args.isolation == "auto":
+        if args.isolation != "none":
             try:
                 sandbox = stack.enter_context(best_sandbox(args.reference))
             except LoadError:
@@ -69,7 +69,7 @@ def _require_there(reference: str) -> None:
         if not Path(reference).is_dir():
             raise CommandError(f"{reference}: no such folder; allowed: a folder, file.py@Class, or a name")
     elif "@" not in reference:
-        check_name("auditor", reference, auditors(), installed_auditors())
+        check_name("auditor", reference, [*auditors(), *submitted_auditors()], installed_auditors())
 
 
 def show(

@@ -23,6 +23,7 @@ def told_to_user() -> Iterator[None]:
     from game.dealing.dealer import DealError
     from game.fitting.readings import ReadingError
     from game.loader import LoadError
+    from game.plugins.register import RegisterError
     from game.referee import BaseChangedError
     from game.runs.database import StoreError
     from game.runs.store import RunInUseError
@@ -35,11 +36,19 @@ def told_to_user() -> Iterator[None]:
 
     try:
         yield
-    except (CacheError, ConfigError, LoadError, ReadingError, RunInUseError, TournamentError) as error:
+    except (
+        CacheError,
+        ConfigError,
+        LoadError,
+        PlaceError,
+        ReadingError,
+        RunInUseError,
+        TournamentError,
+    ) as error:
         raise CommandError(str(error)) from error
     except (DealError, EditError, TrainingError) as error:
         raise CommandError(str(error), 1) from error
-    except (BaseChangedError, LeakError, StoreError) as error:
+    except (BaseChangedError, LeakError, RegisterError, StoreError) as error:
         raise CommandError(str(error), 3) from error
     except IsolationError as error:
         raise CommandError(f"isolation: {error}", 4) from error

@@ -65,7 +65,7 @@ def load_auditors(
     """
     for reference in references:
         if not (is_path(reference) or is_folder(reference)):
-            check_name("auditor", reference, auditors(), installed_auditors())
+            check_name("auditor", reference, [*auditors(), *submitted_auditors()], installed_auditors())
     repeated = next((name for name in references if references.count(name) > 1), None)
     if repeated is not None:
         raise CommandError(f"--auditors: {repeated} is listed twice")
@@ -114,6 +114,20 @@ def check_name(kind: str, name: str, entries: Sequence[Entry], others: Sequence[
         raise CommandError(unknown(kind, name, [entry.name for entry in entries] + list(others)))
     if found is not None and found.broken:
         raise CommandError(f"{kind} {name} is broken: {found.summary}")
+
+
+def submitted_auditors() -> list[Entry]:
+    """Auditors of the user's own that were submitted, with their status.
+
+    Raises:
+        CommandError: The register is damaged.
+    """
+    from game.plugins.register import RegisterError, submissions
+
+    try:
+        return [each.entry() for each in submissions()]
+    except RegisterError as error:
+        raise CommandError(str(error), 3) from error
 
 
 def installed_auditors() -> list[str]:

@@ -25,13 +25,7 @@ class Setting(NamedTuple):
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What every command that plays rounds takes."""
     add_seed(parser, "--seed", "public seed: cases, edits and each auditor's own randomness")
-    parser.add_argument(
-        "--log-dir",
-        type=Path,
-        default=Path("logs"),
-        metavar="DIR",
-        help="where runs are kept (default: ./logs)",
-    )
+    add_log_dir(parser)
     parser.add_argument(
         "--budget", type=_credits, metavar="CREDITS", help="instead of the suite's own budget"
     )
@@ -45,6 +39,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add_isolation(parser)
     add_output_options(parser)
+
+
+def add_log_dir(parser: argparse.ArgumentParser) -> None:
+    """`--log-dir`."""
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        default=Path("logs"),
+        metavar="DIR",
+        help="where runs are kept (default: ./logs)",
+    )
 
 
 def add_auditor_settings(parser: argparse.ArgumentParser) -> None:

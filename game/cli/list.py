@@ -2,8 +2,13 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from game.catalogue import Entry
 
 KINDS = ("auditors", "camouflage", "edits", "recipes", "strategies", "suites", "tasks", "tools")
+STYLES = {"broken": "red", "checked": "", "stale": "yellow"}
 ONE_OF = {"strategies": "strategy"}  # the others lose an s, or have none
 
 
@@ -20,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from game.catalogue import CATALOGUES
 
     entries = CATALOGUES[args.what]()
+    if args.what == "auditors":
+        entries = [*entries, *_of_others()]
     if args.json:
         for entry in entries:
             row = {"kind": ONE_OF.get(args.what, args.what.removesuffix("s")), "name": entry.name}
@@ -32,6 +39,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _of_others() -> "list[Entry]":
+    """Auditors that are installed or were submitted, read from metadata and the register."""
+    from game.catalogue import Entry
+    from game.cli._names import installed_auditors, submitted_auditors
+
+    installed = [Entry(name, "from an installed package", "listed") for name in installed_auditors()]
+    return [*installed, *submitted_auditors()]
+
+
 def _print_table(rows: list[tuple[str, str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -40,7 +56,7 @@ def _print_table(rows: list[tuple[str, str, str]]) -> None:
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, mark, summary in rows:
-        style = "red" if mark == "broken" else "dim" if mark else ""
+        style = STYLES.get(mark, "dim" if mark else "")
         table.add_row(Text(name, style="bold", no_wrap=True), mark, Text(summary), style=style)
     console().print(table)
 
