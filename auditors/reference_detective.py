@@ -76,8 +76,8 @@ class ReferenceDetective:
     `reference.apart`, the same over the median of its kind; `reference.restored`, the share of reversed
     answers that it alone brings back; `reference.carries`, the share of divergence that goes with it;
     `reference.gain.norm` and `.reader`, the share of the difference that other gains of a norm explain.
-    Of the whole: `reference.reversals`, log of how many answers are reversed; `reference.divergence`, log of
-    mean KL.
+    Of the whole: `reference.reversals`, log of how many answers n are reversed, and `reference.any`, n / (1 +
+    n); `reference.divergence`, log of mean KL.
 
     Attributes:
         prompts: Most corpus prompts on which both models are asked.
@@ -141,6 +141,7 @@ class ReferenceDetective:
         moved = self._moved(toolbox, toolbox.sample(prompts))
         whole = {
             "reference.reversals": math.log1p(moved.reversals),
+            "reference.any": moved.reversals / (1 + moved.reversals),
             "reference.divergence": math.log(max(moved.divergence, _RARE)),
         }
         notes = f"{moved.reversals} answers reversed in {prompts}"

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from game.api import Brief, Component, Report, Samples, Toolbox
+from game.api import Brief, Challenge, Component, Judgement, Report, Samples, Toolbox
 from game.auditing.evidence import Evidence
+from game.auditing.suspects import Suspects
+from game.auditing.undoing import undone
 from game.tools.excise import excise
 from game.tools.spike import mlp_layers, spike
 
@@ -71,6 +73,7 @@ class SpectralSpike:
         empty: P(a head's W_O is empty | an edit wrote to this head).
         never_empty: The same for a head to which nothing was written.
         most: Bound on the density ratio, for laws are never exact in their tails.
+        memory: Between `audit` and `judge`.
     """
 
     yardstick: ClassVar[bool] = False
@@ -87,8 +90,10 @@ class SpectralSpike:
     empty: float = 0.5
     never_empty: float = 0.001
     most: float = 1000.0
+    memory: list[Suspects] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
+        self.memory[:] = [Suspects(brief.prior, brief.prior)]
         if refused := _refused(toolbox, brief):
             return Report(brief.prior, notes=refused)
         signs = self._signs(toolbox)
@@ -97,7 +102,13 @@ class SpectralSpike:
         weight |= {head: void if empty else full for head, empty in _emptied(toolbox).items()}
         seen = (f"layer {l}: ratio {s.ratio:.3g}, restored {s.restored}" for l, s in signs.items())
         notes = "; ".join(seen)
-        return _posterior(brief, weight, self._unedited_weight(signs), notes)
+        report = _posterior(brief, weight, self._unedited_weight(signs), notes)
+        report, self.memory[:] = undone(toolbox, brief, report)
+        return report
+
+    def judge(self, challenge: Challenge) -> Judgement:
+        """The set whose prompts hang on the likeliest spike."""
+        return self.memory[0].judged(challenge)
 
     def read(self, toolbox: Toolbox, brief: Brief) -> Evidence:
         """How far each MLP's spike stands out and what hangs on it, and which heads are empty."""

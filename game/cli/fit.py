@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from game.auditing.belief import Fit
     from game.dealing.suite import Suite
     from game.fitting.fit import Fitted
+    from game.fitting.practice import Practice
+    from game.fitting.readings import Reading
     from game.loader import LoadedAuditor
     from game.runs.tournament import OnEvent
 
@@ -53,20 +55,32 @@ def _fitted(
 ) -> "tuple[Fit, Sequence[Fitted]]":
     from game.fitting.fit import fit_of
     from game.fitting.practice import Practice
-    from game.fitting.readings import Reader
-    from game.runs.events import CaseAwaited, ModelTraining, RoundEnded, RoundStarted
+    from game.fitting.team import members_of, team_fit_of
+    from game.runs.events import CaseAwaited, ModelTraining
     from models.training import Progress
 
     def on_step(model: str, progress: Progress) -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
     practice = Practice(suite, cases, lambda case_id: on_event(CaseAwaited(case_id)), on_step)
-    reader, readings = Reader(player, practice), []
+    members = members_of(player.auditor)
+    if not members:
+        return fit_of(player.name, practice.suite, _readings(player, practice, on_event))
+    readings = {each.name: _readings(each, practice, on_event) for each in members}
+    return team_fit_of(player.name, practice.suite, readings)
+
+
+def _readings(player: "LoadedAuditor", practice: "Practice", on_event: "OnEvent") -> "list[Reading]":
+    """What one auditor reads of every case."""
+    from game.fitting.readings import Reader
+    from game.runs.events import RoundEnded, RoundStarted
+
+    reader, found = Reader(player, practice), []
     for case_id in practice.ids:
         on_event(RoundStarted(case_id, player.name))
-        readings.append(reader.reading(case_id))
-        on_event(RoundEnded(case_id, player.name, False, len(readings), len(practice.ids)))
-    return fit_of(player.name, practice.suite, readings)
+        found.append(reader.reading(case_id))
+        on_event(RoundEnded(case_id, player.name, False, len(found), len(practice.ids)))
+    return found
 
 
 def _written(fit: "Fit", player: "LoadedAuditor", out: Path | None) -> Path:

@@ -70,26 +70,27 @@ def _fits(readings: Sequence[Reading]) -> Iterator[Fitted]:
     everything = Pool(seen)
     for league in dict.fromkeys(each.league for each in seen):
         of_league = [each for each in seen if each.league == league]
-        if not _enough(of_league):
+        if not enough(of_league):
             continue
         pools = [everything, Pool(of_league)]
-        whole = _Try.of(of_league, pools)
+        whole = Try.of(of_league, pools)
         yield whole.fitted(league)
         for task, count in Counter(each.task for each in of_league).items():
             rows = [row for row, each in enumerate(of_league) if each.task == task]
             own = [of_league[row] for row in rows]
-            if count < len(of_league) and _enough(own):
-                of_task = _Try.of(own, [*pools, Pool(own)])
+            if count < len(of_league) and enough(own):
+                of_task = Try.of(own, [*pools, Pool(own)])
                 if of_task.loss.mean() < whole.loss[rows].mean():
                     yield of_task.fitted(f"{league}/{task}")
 
 
-def _enough(readings: Sequence[Reading]) -> bool:
+def enough(readings: Sequence[Reading]) -> bool:
+    """Whether a belief may be fitted to them alone."""
     return len(readings) >= ENOUGH and len({each.base for each in readings}) >= LEAST_BASES
 
 
 @dataclass(frozen=True)
-class _Try:
+class Try:
     """The weights chosen for some cases, calibrated, and how they fare on these cases unseen.
 
     Attributes:
@@ -107,7 +108,7 @@ class _Try:
     loss: Array
 
     @classmethod
-    def of(cls, own: Sequence[Reading], pools: Sequence[Pool]) -> "_Try":
+    def of(cls, own: Sequence[Reading], pools: Sequence[Pool]) -> "Try":
         """The simplest of what predicts best, of all pools and penalties."""
         chosen, table = simplest(candidates(own, pools)), Table.of(own, Scales({}, {}))
         p = cross_calibrated(chosen.tested.raw, table.odds, table.edited, folds_of(own))

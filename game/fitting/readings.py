@@ -18,6 +18,7 @@ from game.in_process import read_in_process
 from game.loader import LoadedAuditor, settings_of
 from game.referee import open_toolbox
 from game.sources import imported_by, source_of
+from game.toolbox.live import ModelToolbox
 from models.checkpoints import write_atomically
 from models.naming import one_line, unknown
 from models.seeds import named_seed
@@ -46,6 +47,7 @@ class Reading:
         places: P(component was written to, given an edit), before looking.
         written: What the edit wrote to; empty for a control.
         evidence: What was read.
+        spent: Credits that it took.
     """
 
     league: str
@@ -55,6 +57,7 @@ class Reading:
     places: Mapping[Component, float]
     written: frozenset[Component]
     evidence: Evidence
+    spent: float = 0.0
 
     @property
     def edited(self) -> bool:
@@ -94,15 +97,16 @@ class Reader:
             return _reading_of(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             case = self._practice.case(case_id)
-            reading = _answered(case, self._read(case))
+            toolbox = open_toolbox(case)
+            reading = _answered(case, self._read(case, toolbox), toolbox.budget.spent)
             write_atomically(path, json.dumps(_reading_data(reading)).encode())
             return reading
 
-    def _read(self, case: Case) -> Evidence:
+    def _read(self, case: Case, toolbox: ModelToolbox) -> Evidence:
         brief = replace(case.brief, seed=named_seed("practice", case.id, self._player.name))
         try:
             with one_thread():
-                return _checked(read_in_process(self._player, open_toolbox(case), brief), brief.config)
+                return _checked(read_in_process(self._player, toolbox, brief), brief.config)
         except Exception as error:
             fault = f"{type(error).__name__}: {one_line(str(error))}"
             raise ReadingError(f"auditor {self._player.name}: {case.id}: read: {fault}") from error
@@ -128,10 +132,10 @@ def _checked(evidence: object, config: TransformerConfig) -> Evidence:
     return evidence
 
 
-def _answered(case: Case, evidence: Evidence) -> Reading:
+def _answered(case: Case, evidence: Evidence, spent: float) -> Reading:
     brief = case.brief
     places, written = brief.location_prior, case.truth.written
-    return Reading(brief.league, brief.task.name, case.base, brief.prior, places, written, evidence)
+    return Reading(brief.league, brief.task.name, case.base, brief.prior, places, written, evidence, spent)
 
 
 def _digest(player: LoadedAuditor) -> str:
@@ -154,6 +158,7 @@ def _reading_data(reading: Reading) -> dict[str, Any]:
         "written": [str(component) for component in sorted(reading.written)],
         "read": {str(component): dict(numbers) for component, numbers in evidence.places.items()},
         "whole": dict(evidence.whole),
+        "spent": reading.spent,
     }
 
 
@@ -169,4 +174,5 @@ def _reading_of(data: Mapping[str, Any]) -> Reading:
         places=places,
         written=frozenset(map(Component.parse, data["written"])),
         evidence=Evidence(read, data["whole"]),
+        spent=data["spent"],
     )
