@@ -23,6 +23,7 @@ def told_to_user() -> Iterator[None]:
     from game.dealing.dealer import DealError
     from game.fitting.readings import ReadingError
     from game.loader import LoadError
+    from game.plugins.place import PlaceError
     from game.plugins.register import RegisterError
     from game.referee import BaseChangedError
     from game.runs.database import StoreError

@@ -9,7 +9,16 @@ import pytest
 from game.cli import main
 from game.loader import LoadError, load_auditor
 from game.plugins.digest import folder_digest
-from game.plugins.register import FILE, RegisterError, Submission, history, keep, submission, submissions
+from game.plugins.register import (
+    FILE,
+    RegisterError,
+    Status,
+    Submission,
+    history,
+    keep,
+    submission,
+    submissions,
+)
 from game.toolbox.transcript import read_lines
 from tests.tiny_suite import TINY_SUITE
 
@@ -32,11 +41,11 @@ def folder(data: Path) -> Path:
     return data.parent / "my_own"
 
 
-def submitted(folder: Path, *, status: str = "checked") -> Submission:
+def submitted(folder: Path, *, status: Status = "checked") -> Submission:
     """As if it had been."""
     found = Submission(
         "my_own", "0.1.0", str(folder), folder_digest(folder), status, "Looks.", "landlock", "", "now"
-    )  # type: ignore[arg-type]
+    )
     keep(found)
     return found
 
