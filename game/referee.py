@@ -25,6 +25,7 @@ from game.sandbox.tiers import Tier
 from game.scoring.judging import verdict
 from game.scoring.scores import Declared, Score
 from game.toolbox.live import CorpusSampler, ModelToolbox
+from game.toolbox.meter import Ledger
 from game.toolbox.transcript import Recorded, Transcript
 from models.checkpoints import Checkpoint, from_bytes
 from models.naming import one_line
@@ -161,8 +162,14 @@ def _heard_in_a_jail(
     return Outcome("DONE", "", said, judgement, heard.cpu_s)
 
 
-def open_toolbox(case: Case, device: Device = "cpu") -> ModelToolbox:
-    """The door to a case's models, as its league grants them; everything it needs is in the case."""
+def open_toolbox(case: Case, device: Device = "cpu", ledger: Ledger | None = None) -> ModelToolbox:
+    """The door to a case's models, as its league grants them; everything it needs is in the case.
+
+    Args:
+        case: The dealt case.
+        device: Where its models run.
+        ledger: Keeps the charges, and knows those of before, where a round outlives a process.
+    """
     league = case.brief.league
     model, *granted = (from_bytes(data).model(device) for data in (case.artefact, *case.companions))
     siblings = granted if league == "siblings" else []
@@ -174,6 +181,7 @@ def open_toolbox(case: Case, device: Device = "cpu") -> ModelToolbox:
         total=case.brief.budget,
         reference=reference,
         siblings=siblings,
+        ledger=ledger,
     )
 
 

@@ -27,7 +27,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "--seed", "public seed: cases, edits and each auditor's own randomness")
     add_log_dir(parser)
     parser.add_argument(
-        "--budget", type=_credits, metavar="CREDITS", help="instead of the suite's own budget"
+        "--budget", type=credits_above_0, metavar="CREDITS", help="instead of the suite's own budget"
     )
     add_auditor_settings(parser)
     parser.set_defaults(rated=False)  # `tournament run` has a flag
@@ -109,20 +109,22 @@ def seconds(text: str) -> float:
 
 def add_seed(parser: argparse._ActionsContainer, flag: str, text: str) -> None:
     """A flag that takes a seed."""
-    parser.add_argument(flag, type=_seed, default=0, metavar="N", help=f"{text} (default: 0)")
+    parser.add_argument(flag, type=seed, default=0, metavar="N", help=f"{text} (default: 0)")
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """A seed in words."""
     try:
-        seed = int(text)
+        number = int(text)
     except ValueError:
-        seed = -1
-    if not 0 <= seed <= LARGEST_SEED:
+        number = -1
+    if not 0 <= number <= LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"got {_quoted(text)}, wanted an integer from 0 to {LARGEST_SEED}")
-    return seed
+    return number
 
 
-def _credits(text: str) -> float:
+def credits_above_0(text: str) -> float:
+    """An amount of credits in words."""
     try:
         amount = float(text)
     except ValueError:

@@ -1,6 +1,7 @@
 """The parser of one tool's command line, made from what the menu knows of it."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from game.by_hand.menu import REQUIRED, Parameter, Tool
@@ -48,15 +49,25 @@ SHOWN = {
 }
 
 
-def tool_parser(tool: Tool) -> argparse.ArgumentParser:
-    """Where the tool is run, its own arguments, and how its result is shown."""
+def tool_parser(
+    tool: Tool,
+    where: Callable[[argparse._ArgumentGroup], None] | None = None,
+    command: str = "audit-game tool ",
+) -> argparse.ArgumentParser:
+    """Where the tool is run, its own arguments, and how its result is shown.
+
+    Args:
+        tool: The tool.
+        where: Adds the arguments that say what it is run on; by default those of `audit-game tool`.
+        command: What is typed before the tool's name.
+    """
     parser = Parser(
-        prog=f"audit-game tool {tool.name}",
+        prog=f"{command}{tool.name}",
         description=_description(tool),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_where(parser.add_argument_group("where"))
+    (where or _add_where)(parser.add_argument_group("where"))
     own = parser.add_argument_group(f"arguments of {tool.name}")
     for parameter in tool.parameters:
         if parameter.form != "unreadable":

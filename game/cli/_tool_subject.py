@@ -66,6 +66,11 @@ def _case(source: str, case_id: str, public_seed: int) -> "Case":
             from game.runs.store import read_run
 
             with read_run(Path(source)) as store:
+                run = store.run()
+                if run.by_hand and run.state == "open":
+                    raise CommandError(
+                        f"--on: {source}: still played; `audit-game case tool` looks at it and charges for it"
+                    )
                 found = store.case(case_id)
                 known = [each.id for each in store.cases()]
         if found is None:

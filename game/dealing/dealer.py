@@ -93,10 +93,18 @@ class Dealer:
         suite: What to deal.
         master: Every draw is derived from it by name.
         on_step: Told the checkpoint's name and where its training stands, when one must be trained.
+        own_decoys: Whether each case has decoys of its own, for those who remember the cases before; cases
+            of one group and base share them otherwise, which is quicker.
     """
 
-    def __init__(self, suite: Suite, master: Master, on_step: OnStep = lambda _name, _progress: None) -> None:
-        self.suite, self._master, self._on_step = suite, master, on_step
+    def __init__(
+        self,
+        suite: Suite,
+        master: Master,
+        on_step: OnStep = lambda _name, _progress: None,
+        own_decoys: bool = False,
+    ) -> None:
+        self.suite, self._master, self._on_step, self._own_decoys = suite, master, on_step, own_decoys
         self._groups = {group.name: group for group in suite.groups}
         self._recipes = suite.recipes
         self._bases: dict[tuple[str, int], Base] = {}
@@ -250,7 +258,7 @@ class Dealer:
         with one_thread():
             target = target_of(base, found.drawn, found.solved.checkpoint.model())
             if "behaviour" in parts:
-                pool = self.pool(group, case.recipe, base_seed)
+                pool = self.pool(group, case.recipe, base_seed, (case.id,) * self._own_decoys)
                 generator = self._master.generator(self.suite.name, case.id, "challenge")
                 targets = [target, *pool.beside(target, generator)]
                 order = torch.randperm(len(targets), generator=generator).tolist()
@@ -266,10 +274,10 @@ class Dealer:
                 truth = replace(truth, bench=bench)
         return replace(case, truth=truth)
 
-    def pool(self, group: Group, recipe: str, seed: int) -> Pool:
-        """Other targets of a group's edits on one of the bases that take them."""
+    def pool(self, group: Group, recipe: str, seed: int, of: tuple[str, ...] = ()) -> Pool:
+        """Other targets of a group's edits on one of the bases that take them, shared or one case's own."""
         sites = odds_of_sites(self.cells(group, recipe), seed)
-        return self._target_sets.pool(self.base(recipe, seed), group, sites)
+        return self._target_sets.pool(self.base(recipe, seed), group, sites, of)
 
     def stratum_priors(self, group: Group, recipe: str, sets: int) -> dict[Stratum, float]:
         """P(top answer changed) of a challenge's prompts by stratum, given all that the prompts show.

@@ -20,7 +20,8 @@ class Master:
 
     Attributes:
         key: 32 bytes.
-        rated: Whether it is secret. Then worlds and training seeds are drawn from it too.
+        rated: Whether worlds and training seeds are drawn from it too, as in every rated run; a case that is
+            dealt to a person may have the suite's own.
     """
 
     key: bytes = field(repr=False)

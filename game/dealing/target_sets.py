@@ -77,40 +77,47 @@ class TargetSets:
 
     def __init__(self, suite: str, master: Master) -> None:
         self._suite, self._master = suite, master
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._pools: dict[tuple[str, ...], Pool] = {}
 
-    def pool(self, base: Base, group: Group, sites: Mapping[Component, Fraction]) -> Pool:
+    def pool(
+        self, base: Base, group: Group, sites: Mapping[Component, Fraction], of: tuple[str, ...] = ()
+    ) -> Pool:
         """The pool of a group on a base: from memory, from disk, or solved now.
 
         Args:
             base: What is edited.
             group: Whose edits.
             sites: P(site | base, group), as the dealer draws them.
+            of: The case whose own it is; empty for the one that a run's cases share.
         """
-        key = (base.trained.name, group.name)
+        key = (group.name, base.trained.name, *of)
         if key not in self._pools:
-            path = cache_folder() / "target-sets" / f"{self._digest(base, group, sites)}.json"
+            path = cache_folder() / "target-sets" / f"{self._digest(base, group, sites, key)}.json"
             try:
                 self._pools[key] = _pool_from(path.read_text())
             except (OSError, ValueError, KeyError, TypeError):
                 with one_thread():
-                    self._pools[key] = self._solved(base, group, sites)
+                    self._pools[key] = self._solved(base, group, sites, key)
                 write_atomically(path, _pool_json(self._pools[key]).encode())
         return self._pools[key]
 
-    def _digest(self, base: Base, group: Group, sites: Mapping[Component, Fraction]) -> str:
+    def _digest(
+        self, base: Base, group: Group, sites: Mapping[Component, Fraction], key: tuple[str, ...]
+    ) -> str:
         """What a pool depends on, hashed; the master only through a keyed hash."""
         edit, hidden = (
             group.edit.model_dump(mode="json"),
             [p.model_dump(mode="json") for p in group.camouflage],
         )
         odds = {str(site): str(p) for site, p in sorted(sites.items())}
-        nonce = self._master.nonce(self._suite, "target sets", group.name, base.trained.name).hex()
+        nonce = self._master.nonce(self._suite, "target sets", *key).hex()
         facts = [base.hash, edit, hidden, odds, nonce, torch.__version__, _code()]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
-    def _solved(self, base: Base, group: Group, sites: Mapping[Component, Fraction]) -> Pool:
-        names = (self._suite, "decoys", group.name, base.trained.name)
+    def _solved(
+        self, base: Base, group: Group, sites: Mapping[Component, Fraction], key: tuple[str, ...]
+    ) -> Pool:
+        names = (self._suite, "decoys", *key)
         if site_is_all(base, group, sites):
             tried = {site: self._draw(base, group, site, (*names, str(site))) for site in sorted(sites)}
             found = [(sites[site], solved) for site, solved in tried.items() if solved is not None]

@@ -66,7 +66,7 @@ class Evidence:
     def master(self) -> Master | None:
         """What the cases were drawn from; None of a rated run before it is revealed."""
         if self.info.master is not None:
-            return Master(bytes.fromhex(self.info.master), self.info.rated)
+            return Master(bytes.fromhex(self.info.master), self.info.new_worlds)
         return None if self.info.rated else Master.of_seed(self.info.seed)
 
 

@@ -9,10 +9,12 @@ from game.proof import seal
 from game.proof.evidence import Evidence
 from game.proof.findings import Check, Fault, Rule, differing, guarded
 from game.runs.database import VERSION, schema_of
-from game.runs.run_folder import ARTIFACTS, DATABASE, LOCK, SEAL, TRANSCRIPTS
+from game.runs.run_folder import ARTIFACTS, DATABASE, LOCK, PANEL, RESULTS, SEAL, TRANSCRIPTS
 from game.runs.serialise import to_json
 
-BESIDE = ("*.png", "*.svg", "*.html")  # pictures and pages made from a run, which its seal does not cover
+# What is made from a run and its seal does not cover: pictures, pages, and of a case that was played by hand
+# the results that were kept and what auditors made of it afterwards.
+BESIDE = ("*.png", "*.svg", "*.html", RESULTS, PANEL)
 
 
 def ordinary(folder: Path) -> Check:

@@ -19,7 +19,7 @@ from game.runs.store import round_key
 from game.runs.tournament import auditor_seed
 from game.scoring.judging import verdict
 from game.scoring.scores import Declared
-from game.toolbox.transcript import read_lines
+from game.toolbox.transcript import BY_HAND, read_lines
 from models.components import Component
 
 
@@ -54,8 +54,9 @@ def _transcript(evidence: Evidence, row: Row) -> Iterator[Fault]:
     yield from differing(where, "lines", row["lines"], len(lines))
     yield from differing(where, "hash of the last line", row["transcript"], head)
     kinds = [line.kind for line in lines]
-    calls = ["call"] * (len(lines) - 3)
-    yield from differing(where, "kinds of lines", ["open", *calls, "report", "close"], kinds)
+    allowed = BY_HAND if evidence.info.by_hand else ("call",)
+    between = [kind if kind in allowed else "call" for kind in kinds[1:-2]]
+    yield from differing(where, "kinds of lines", ["open", *between, "report", "close"], kinds)
     seed = auditor_seed(evidence.info, row["case_id"], row["auditor"])
     opened = {"case": row["case_id"], "auditor": row["auditor"], "seed": seed}
     yield from differing(where, "first line", opened, lines[0].body)

@@ -24,7 +24,7 @@ def master_of(store: Store) -> Master:
         key = _secret(store) if run.rated else Master.of_seed(run.seed).key
     if run.master_hash not in (None, seal.master_hash(key)):
         raise StoreError(f"{store.folder}: its master is not the one that was committed to")
-    return Master(key, run.rated)
+    return Master(key, run.new_worlds)
 
 
 def commit(store: Store, parts: Sequence[str]) -> RunInfo:

@@ -119,7 +119,8 @@ def _dealt(evidence: Evidence, case_id: str) -> Iterator[Fault]:
     assert suite is not None
     assert master is not None
     yield from differing(case_id, "recipes", evidence.info.config["suite_digest"], suite.digest)
-    case = Dealer(suite, master).deal(plans(evidence)[case_id])
+    dealer = Dealer(suite, master, own_decoys=evidence.info.by_hand)
+    case = dealer.deal(plans(evidence)[case_id])
     models = zip((case.artefact, *case.companions), (kept.artefact, *kept.companions), strict=True)
     for number, (again, then) in enumerate(models):
         where = f"{case_id}: model" if number == 0 else f"{case_id}: companion {number}"

@@ -13,6 +13,8 @@ ARTIFACTS = "artifacts"
 TRANSCRIPTS = "transcripts"
 SEAL = "seal.json"
 MASTER = "master.key"  # of a rated run, until it is revealed
+RESULTS = "results"  # of tools, in a case that is played by hand
+PANEL = "panel.json"  # what auditors made of such a case, once it was over
 PRIVATE = 0o700
 
 

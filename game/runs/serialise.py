@@ -60,8 +60,8 @@ def report_to_json(record: RoundRecord) -> str:
     """What the auditor reported in a round, as JSON text."""
     data = {name: getattr(record, name) for name in _REPORTED}
     data["judgement"] = None if record.judgement is None else judgement_data(record.judgement)
-    data["patch"] = None if record.patch is None else _patch_data(record.patch)
-    data["fine"] = None if record.fine is None else _fine_data(record.fine)
+    data["patch"] = None if record.patch is None else patch_data(record.patch)
+    data["fine"] = None if record.fine is None else fine_data(record.fine)
     return json.dumps(data)
 
 
@@ -81,8 +81,8 @@ def record_from_row(row: dict[str, Any]) -> RoundRecord:
         cpu_s=row["cpu_s"],
         tier=row.get("tier", "in process"),  # likewise
         judgement=None if judgement is None else judgement_of(judgement),
-        patch=None if patch is None else _patch_of(patch),
-        fine=None if fine is None else _fine_of(fine),
+        patch=None if patch is None else patch_of(patch),
+        fine=None if fine is None else fine_of(fine),
         readouts=json.loads(row.get("readouts", "{}")),
         **{name: report[name] for name in _REPORTED},
     )
@@ -103,15 +103,18 @@ def judgement_of(data: Mapping[str, Any]) -> Judgement:
 _REPORTED = ("p_edited", "components", "notes", "claims")
 
 
-def _patch_data(patch: Patch) -> dict[str, Any]:
+def patch_data(patch: Patch) -> dict[str, Any]:
+    """A patch as JSON-ready data."""
     return {name: [each.left.tolist(), each.right.tolist()] for name, each in patch.items()}
 
 
-def _patch_of(data: Mapping[str, Any]) -> Patch:
+def patch_of(data: Mapping[str, Any]) -> Patch:
+    """The patch in such data."""
     return {name: LowRank(_floats(left), _floats(right)) for name, (left, right) in data.items()}
 
 
-def _fine_data(fine: Fine) -> dict[str, Any]:
+def fine_data(fine: Fine) -> dict[str, Any]:
+    """Location finer than components as JSON-ready data."""
     return {
         "matrices": dict(fine.matrices),
         "neurons": [[layer, neuron, p] for (layer, neuron), p in fine.neurons.items()],
@@ -119,7 +122,8 @@ def _fine_data(fine: Fine) -> dict[str, Any]:
     }
 
 
-def _fine_of(data: Mapping[str, Any]) -> Fine:
+def fine_of(data: Mapping[str, Any]) -> Fine:
+    """The location in such data."""
     return Fine(
         data["matrices"],
         {(layer, neuron): p for layer, neuron, p in data["neurons"]},

@@ -92,6 +92,16 @@ class RunInfo:
         """Whether its cases were drawn from a secret."""
         return bool(self.config.get("rated", False))
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is one case that a person or a script plays."""
+        return bool(self.config.get("by_hand", False))
+
+    @property
+    def new_worlds(self) -> bool:
+        """Whether worlds and training seeds were drawn from the secret too."""
+        return bool(self.config.get("new_worlds", self.rated))
+
 
 @dataclass(frozen=True)
 class StoredCase:

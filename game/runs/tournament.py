@@ -100,15 +100,22 @@ def quiet(_event: Event) -> None:
     """Shows nothing."""
 
 
-def suite_source(suite: Suite, on_event: OnEvent = quiet) -> Source:
-    """The cases that a suite and a master determine; nothing is trained or edited yet."""
+def suite_source(suite: Suite, on_event: OnEvent = quiet, own_decoys: bool = False) -> Source:
+    """The cases that a suite and a master determine; nothing is trained or edited yet.
+
+    Args:
+        suite: The suite.
+        on_event: Told of models that must be trained.
+        own_decoys: As the dealer's.
+    """
 
     def dealer(master: Master) -> Deal:
         def on_step(model: str, progress: Progress) -> None:
             shown = model.partition("@")[0] if master.rated else model  # its seeds give a rated base away
             on_event(ModelTraining(shown, progress.step, progress.steps))
 
-        plans, found = {plan.id: plan for plan in plan_cases(suite, master)}, Dealer(suite, master, on_step)
+        plans = {plan.id: plan for plan in plan_cases(suite, master)}
+        found = Dealer(suite, master, on_step, own_decoys)
         return lambda case_id: found.deal(plans[case_id])
 
     return Source(
@@ -228,7 +235,7 @@ class _Driver:
         key = self.keys[player.name](case.id)
         self.on_event(RoundStarted(case.id, player.name))
         with self.interrupts.protected():
-            started, transcript = _now(), Transcript()
+            started, transcript = now(), Transcript()
             seed = auditor_seed(self.store.run(), case.id, player.name)
             record = recorded_round(case, player, seed, transcript, self.device)
             self.store.save_round(key, record, started, transcript)
@@ -253,19 +260,31 @@ def _opened(
     source: Source, configs: Mapping[str, Any], seed: int, log_dir: Path, device: Device
 ) -> Iterator[Store]:
     """The unfinished run of this configuration, or a new one."""
+    run = new_run(source, list(configs.values()), seed, device)
+    folder = find_unfinished(log_dir, source.suite, run.digest)
+    with open_run(folder) if folder else create_run(log_dir, run) as store:
+        yield store
+
+
+def new_run(source: Source, players: Sequence[Any], seed: int, device: Device = "cpu") -> RunInfo:
+    """A run that has not begun.
+
+    Args:
+        source: Where its cases come from.
+        players: Who plays it: name, settings and source of each, as JSON-ready data.
+        seed: Public.
+        device: Where its models run.
+    """
     about = {
         "seed": seed,
-        "auditors": list(configs.values()),
+        "auditors": list(players),
         "framework": framework_version(),
         "torch": torch.__version__,
         "device": device,
     }
     config = source.config | about | {"rated": source.rated, "parts": list(source.parts)}
     digest = hashlib.sha256(to_json(config).encode()).hexdigest()
-    folder = find_unfinished(log_dir, source.suite, digest)
-    run = RunInfo("", source.suite, digest, config, seed, "open", _now(), _versions())
-    with open_run(folder) if folder else create_run(log_dir, run) as store:
-        yield store
+    return RunInfo("", source.suite, digest, config, seed, "open", now(), _versions())
 
 
 def _player_config(player: LoadedAuditor) -> dict[str, Any]:
@@ -294,7 +313,8 @@ def _check(players: Sequence[LoadedAuditor]) -> None:
         )
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from game.api import AccessError, Budget, Intervention, League, Samples
 from game.toolbox import passes, requests
 from game.toolbox.interventions import compile_interventions
-from game.toolbox.meter import Meter, Results, call_key
+from game.toolbox.meter import Ledger, Meter, Results, call_key
 from game.toolbox.prices import forward_price, vjp_price, weight_price
 from models.transformer import Transformer, TransformerConfig
 
@@ -44,6 +44,7 @@ class ModelToolbox:
         siblings: Clean models of other worlds, for the league that grants them.
         max_rows: Largest number of sequences in one call; for `vjp`, of sequences times cotangents.
         room: Bytes of results to remember, so that a repeat need not be computed again.
+        ledger: Keeps the charges beyond this process; None for a round that ends with it.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class ModelToolbox:
         siblings: Sequence[Transformer] = (),
         max_rows: int = 1024,
         room: int = 256 * 2**20,
+        ledger: Ledger | None = None,
     ) -> None:
         self._model, self._league, self._corpus = model, league, corpus
         self._reference, self._siblings = reference, tuple(siblings)
-        self._meter, self._role = Meter(total, max_rows, room), "subject"
+        self._meter, self._role = Meter(total, max_rows, room, ledger), "subject"
 
     @property
     def config(self) -> TransformerConfig:

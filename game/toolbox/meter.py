@@ -1,8 +1,10 @@
 """The meter: what has been spent, what was paid for already, and the latest results."""
 
 import hashlib
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +12,36 @@ from torch import Tensor
 from game.api import AccessError, Budget, BudgetExceededError, Intervention
 
 Results = dict[str, Tensor]
+
+
+class Ledger(Protocol):
+    """Where charges are kept beyond this process, so that a round can be taken up again."""
+
+    def paid(self) -> Mapping[bytes, float]:
+        """Credits charged so far, by call."""
+        ...
+
+    def charge(self, key: bytes, price: float) -> None:
+        """Keep a charge; it is safe once this returns, and the work starts only then."""
+        ...
+
+    def take_back(self, key: bytes) -> None:
+        """Undo the charge of a call that could not be answered."""
+        ...
+
+
+class Unkept:
+    """The ledger of a round that lasts as long as its process."""
+
+    def paid(self) -> Mapping[bytes, float]:
+        """Nothing."""
+        return {}
+
+    def charge(self, key: bytes, price: float) -> None:
+        """Keeps nothing."""
+
+    def take_back(self, key: bytes) -> None:
+        """Keeps nothing."""
 
 
 class Meter:
@@ -22,12 +54,15 @@ class Meter:
         total: Credits granted; infinite when unmetered.
         max_rows: Largest number of sequences in one call.
         room: Bytes of results to remember.
+        ledger: Keeps the charges, and knows those of before.
     """
 
-    def __init__(self, total: float, max_rows: int, room: int) -> None:
+    def __init__(self, total: float, max_rows: int, room: int, ledger: Ledger | None = None) -> None:
         self._total, self._max_rows, self._room = total, max_rows, room
-        self._spent, self._held, self._open = 0.0, 0, True
-        self._paid: set[bytes] = set()
+        self._ledger: Ledger = ledger or Unkept()
+        before = self._ledger.paid()
+        self._spent, self._held, self._open = math.fsum(before.values()), 0, True
+        self._paid = set(before)
         self._results: OrderedDict[bytes, Results] = OrderedDict()
 
     @property
@@ -69,11 +104,15 @@ class Meter:
             raise BudgetExceededError(
                 f"this call costs {due:g} credits; {remaining:g} are left of {self._total:g}"
             )
+        if key not in self._paid:
+            self._ledger.charge(key, due)
         self._spent += due
         try:
             results = compute()
         except BaseException:
             self._spent -= due
+            if key not in self._paid:
+                self._ledger.take_back(key)
             raise
         self._paid.add(key)
         return self._remembered(key, _copies(results))

@@ -20,7 +20,11 @@ from game.sandbox.calls import intervention_data
 from game.toolbox.live import ModelToolbox
 from models.transformer import TransformerConfig
 
-Kind = Literal["open", "call", "report", "close"]
+Kind = Literal[
+    "open", "call", "report", "close", "charge", "refund", "tool", "note", "belief", "said", "judged"
+]
+# What may come before the report of a round that is played by hand; of an auditor's, only calls.
+BY_HAND: tuple[Kind, ...] = ("call", "charge", "refund", "tool", "note", "belief", "said", "judged")
 ROWS_SHOWN = 32  # of a call's tokens; a larger batch is told by its hash alone
 MOST_KEPT = 64 * 2**20  # characters of one round's calls; repeats are free, and would fill memory and disk
 
@@ -54,7 +58,7 @@ class Transcript:
 
     def add(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """Keep what happened, as it is now."""
-        text = _canonical(body)
+        text = canonical(body)
         self._entries.append((kind, text))
         self._kept += len(text)
 
@@ -77,10 +81,15 @@ class Transcript:
         """
         lines, prev = [], first
         for number, (kind, body) in enumerate(self._entries):
-            line = f'{{"body":{body},"i":{number},"kind":"{kind}","prev":"{prev}"}}\n'.encode()
+            line = line_of(number, kind, body, prev)
             prev = hashlib.sha256(line).hexdigest()
             lines.append(line)
         return Written(b"".join(lines), prev, len(lines))
+
+
+def line_of(number: int, kind: str, body: str, prev: str) -> bytes:
+    """A transcript's line of that number, its body canonical JSON already."""
+    return f'{{"body":{body},"i":{number},"kind":"{kind}","prev":"{prev}"}}\n'.encode()
 
 
 class Line(NamedTuple):
@@ -255,5 +264,6 @@ def _names(names: Sequence[str]) -> list[str]:
     return [str(name) for name in dict.fromkeys(names)]
 
 
-def _canonical(data: Mapping[str, Any]) -> str:
+def canonical(data: Mapping[str, Any]) -> str:
+    """The one text of JSON-ready data."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
