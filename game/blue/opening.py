@@ -152,11 +152,18 @@ def journal_path(folder: Path, run: RunInfo) -> Path:
 
 
 def cases_in(log_dir: Path) -> list[Standing]:
-    """Every case that was dealt by hand, newest first; damaged folders are left out."""
-    found = []
-    for path in sorted(log_dir.glob(f"*_case-*_*/{DATABASE}"), reverse=True):
-        try:
-            found.append(standing(path.parent))
-        except StoreError:
-            continue
-    return found
+    """Every case that was dealt by hand, newest first; folders of other runs are left out.
+
+    Raises:
+        StoreError: One is damaged.
+    """
+    folders = [path.parent for path in log_dir.glob(f"*_case-*_*/{DATABASE}")]
+    return [standing(folder) for folder in sorted(folders, reverse=True) if _is_by_hand(folder)]
+
+
+def _is_by_hand(folder: Path) -> bool:
+    try:
+        with read_run(folder) as store:
+            return store.run().by_hand
+    except StoreError:  # hardly begun when it was killed
+        return False

@@ -114,11 +114,13 @@ class Shell:
         from game.rules.faults import ReportError
 
         try:
-            words = shlex.split(line, comments=True)
-            if words and words[0] in LEAVE:
+            name, _, text = line.strip().partition(" ")
+            if name in LEAVE:
                 return False
-            if words:
-                self._done(words[0], words[1:], line)
+            if name == "note":
+                self._note(text.strip())
+            elif words := shlex.split(line, comments=True):
+                self._done(words[0], words[1:])
         except (CommandError, ReportError, StageError) as error:
             self._refuse(str(error))
         except ValueError as error:  # quotes that do not close
@@ -127,7 +129,7 @@ class Shell:
             self.refused += left.code not in (0, None)
         return self.play.said is None or self.play.asked
 
-    def _done(self, name: str, rest: Sequence[str], line: str) -> None:
+    def _done(self, name: str, rest: Sequence[str]) -> None:
         commands: dict[str, Callable[[Sequence[str]], None]] = {
             "help": self._help,
             "tools": self._tools,
@@ -138,15 +140,15 @@ class Shell:
             "report": self._report,
             "judge": self._judge,
         }
-        if name == "note":
-            text = line.strip().removeprefix("note").strip()
-            if not text:
-                raise CommandError("note: got nothing; wanted some text")
-            self.play.note(text)
-        elif name in commands:
+        if name in commands:
             commands[name](rest)
         else:
             self._look(name, rest)
+
+    def _note(self, text: str) -> None:
+        if not text:
+            raise CommandError("note: got nothing; wanted some text")
+        self.play.note(text)
 
     def _look(self, name: str, rest: Sequence[str]) -> None:
         from game.cli._looks import looked_at

@@ -115,7 +115,7 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("tournament", "audit-game tournament: error: the following arguments are required: ACTION"),
         ("suite describe", "audit-game suite describe: error: the following arguments are required: SUITE"),
-        ("play smoke", "--auditor: wanted, to play blue"),
+        ("play smoke --auditor prior --new", "--sealed, --new-worlds, --new: of a case by hand"),
         ("demo --sed 3", "audit-game: error: unrecognized arguments: --sed 3"),
         (
             "demo --seed -1",

@@ -275,7 +275,9 @@ def test_progress_tells_the_seeds_of_no_rated_base(
 ) -> None:
     """Whoever reads the console could train the base, and compare."""
     watch, told = Recorder(), []
-    monkeypatch.setattr("game.runs.tournament.Dealer", lambda _suite, _master, on_step: told.append(on_step))
+    monkeypatch.setattr(
+        "game.runs.tournament.Dealer", lambda _suite, _master, on_step, _own: told.append(on_step)
+    )
     suite_source(tiny_suite(), watch).dealer(master)
     told[0]("facts-tiny@7.7", Progress(step=1, steps=9, loss=1.0, accuracy=0.5))
     assert [event.model for event in watch.events if isinstance(event, ModelTraining)] == [shown]
