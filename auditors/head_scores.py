@@ -96,8 +96,7 @@ class HeadScores:
 
     def _signs(self, toolbox: Toolbox, brief: Brief) -> Scores:
         """Whether each head speaks for the model's answers, from -1 to 1, `[layer, head]`."""
-        affordable = int(toolbox.budget.remaining / 5)
-        asked = ask(toolbox, brief, min(self.prompts, affordable))
+        asked = ask(toolbox, brief, int(min(self.prompts, toolbox.budget.remaining / 5)))
         if asked is None:
             return {}
         best = asked.log_probs.topk(2).indices

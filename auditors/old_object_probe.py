@@ -154,6 +154,7 @@ def _tails(kind: str, turns: list[Tensor]) -> dict[str, float]:
         f"probe.{kind}_turn": max(map(reach, turns)),
         f"probe.{kind}_lead": max(map(lead, turns)),
         f"probe.{kind}_against": max(reach(-turn) for turn in turns),
+        f"probe.{kind}_spread": max(map(spread, turns)),
     }
 
 

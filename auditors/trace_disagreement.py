@@ -65,9 +65,9 @@ class TraceDisagreement:
         """How odd the oddest map is, and how large, signed and odd each component's effects are."""
         if brief.league == "blackbox":
             return Evidence(notes="this league shows no gradients")
-        affordable = int(toolbox.budget.remaining) - 5 * self.traced
+        affordable = int(min(self.prompts, toolbox.budget.remaining - 5 * self.traced))
         try:
-            asked = ask(toolbox, brief, min(self.prompts, affordable), inside(brief.config))
+            asked = ask(toolbox, brief, affordable, inside(brief.config))
             contrast = None if asked is None else _contrast(asked, brief, self.traced)
             if contrast is None:
                 return Evidence(notes="too few credits to look, or nothing to compare")

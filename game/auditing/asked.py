@@ -68,7 +68,7 @@ def ask(toolbox: Toolbox, brief: Brief, prompts: int, names: Sequence[str] = ())
         prompts: Most of them; they are spread over everything that the corpus asks.
         names: Hooks to read on the way.
     """
-    count = min(prompts, int(toolbox.budget.remaining))
+    count = int(min(prompts, toolbox.budget.remaining))
     if brief.corpus != "prompts" or count < LEAST:
         return None
     samples = spread_prompts(toolbox, brief.task, count)
