@@ -77,7 +77,7 @@ def _give_head(wanted: dict[str, Tensor], pair: Pair, component: Component) -> N
     """The reference's products, made with as much of the model's own matrices as can be."""
     layer, head = component.layer or 0, component.head or 0
     block = f"blocks.{layer}.attn"
-    gain, _ = _norm(wanted, f"blocks.{layer}.ln1", pair)
+    gain, shift = _norm(wanted, f"blocks.{layer}.ln1", pair)
     heads: Heads = pair.theirs.heads[layer]
     halves = (("W_Q", "W_K", heads.qk[head], True), ("W_V", "W_O", heads.ov[head], False))
     for first, second, product, reads_twice in halves:
@@ -88,6 +88,9 @@ def _give_head(wanted: dict[str, Tensor], pair: Pair, component: Component) -> N
         more = new_right - seen_right
         wanted[f"{block}.{first}"][head] = left + (new_left - seen_left) / gain[:, None]
         wanted[f"{block}.{second}"][head] = right + ((more / gain).T if reads_twice else more)
+    keys = centred((wanted[f"{block}.W_K"][head] * gain[:, None]).T, pair.config)  # [d_head, d_model]
+    query = heads.query_bias[head] @ torch.linalg.pinv(keys)
+    wanted[f"{block}.b_Q"][head] = query - shift @ wanted[f"{block}.W_Q"][head]
 
 
 def _factors(left: Tensor, right: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:

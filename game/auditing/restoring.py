@@ -20,6 +20,8 @@ from game.tools.kit.norms import normalized
 
 _LEAST = 1e-3  # of an embedding's norm: what a part that is nothing counts as
 _TINY = 1e-30
+_SAME = 1e-4  # relative change that is rounding
+_ROUNDS = 5  # of fitting lengths and gains in turn
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,8 @@ class Pair:
             reads = (each.ov.transpose(0, 1).flatten(1) for each in (heads, self.theirs.heads[layer]))
             found[Component("ln1", layer)] = _stretched(*reads)
         for layer, neurons in self.ours.neurons.items():
-            reads = (
-                (each.read * each.write.norm(dim=1, keepdim=True)).T
-                for each in (neurons, self.theirs.neurons[layer])
-            )
-            found[Component("ln2", layer)] = _stretched(*reads)
+            mine, yours = neurons.read.T, self.theirs.neurons[layer].read.T
+            found[Component("ln2", layer)] = _stretched(_rescaled(mine, yours), yours)
         words = (each.rows["unembed.W_U"].T for each in (self.ours, self.theirs))
         return found | {Component("ln_final"): _stretched(*words)}
 
@@ -170,7 +169,27 @@ def _hidden(length: int, window: int | None) -> Tensor:
 
 
 def _stretched(mine: Tensor, yours: Tensor) -> float:
-    """Share of the change that stretching the rows `[d_model, reader]`, each by a number, explains."""
-    gain = (mine * yours).sum(1) / yours.square().sum(1).clamp(min=_TINY)
-    left, change = (mine - gain[:, None] * yours).square().sum(), (mine - yours).square().sum()
+    """Share of the change that stretching the rows `[d_model, reader]`, each by a number, explains.
+
+    Nothing is explained where nothing changed.
+    """
+    change = (mine - yours).square().sum()
+    if change <= _SAME**2 * yours.square().sum():
+        return 0.0
+    left = (mine - _gains(mine, yours) * yours).square().sum()
     return 1 - float(left) / max(float(change), _TINY)
+
+
+def _gains(mine: Tensor, yours: Tensor) -> Tensor:
+    """What stretches each row of yours to mine, `[d_model, 1]`."""
+    return (mine * yours).sum(1, keepdim=True) / yours.square().sum(1, keepdim=True).clamp(min=_TINY)
+
+
+def _rescaled(mine: Tensor, yours: Tensor) -> Tensor:
+    """What neurons read, with the lengths that suit gains best: their own are arbitrary."""
+    lengths = torch.ones(1, mine.shape[1], dtype=mine.dtype)
+    for _ in range(_ROUNDS):
+        wanted = _gains(mine * lengths, yours) * yours
+        lengths = (wanted * mine).sum(0, keepdim=True) / mine.square().sum(0, keepdim=True).clamp(min=_TINY)
+        lengths = lengths / lengths.median().clamp(min=_TINY)
+    return mine * lengths
