@@ -47,6 +47,12 @@ READINGS = {
     for reading in (
         Reading("ablate", "largest kl", "--tokens sample:16 --samples sample:64"),
         Reading("attribution_patching", "largest effect of", _PAIRS),
+        Reading(
+            "attribution_factors",
+            "explained",
+            "--samples sample:16 --name blocks.{last}.hook_resid_post --parts 8",
+            sign=-1,
+        ),
         Reading("causal_trace", "largest effect of", _PAIRS),
         Reading(
             "ccs",
@@ -145,6 +151,12 @@ READINGS = {
             "share of answers restored",
             "--samples sample:256 --tensor blocks.{layer}.mlp.W_out",
             "mlps",
+        ),
+        Reading(
+            "sparse_probe",
+            "auc of one coordinate",
+            "--samples sample:200 --labels has:{word} --name blocks.{last}.hook_resid_post --shuffles 1",
+            sign=-1,
         ),
         Reading("spectrum", "z", "--tensor {matrix}", "matrices"),
         Reading("spike", "largest log_gap", "--samples sample:400"),

@@ -59,7 +59,7 @@ def coverage(
     Raises:
         RequestError: Nothing is claimed, or a claim stands for nothing.
 
-    Source: exhaustive against exploring: Olah 2023, "Interpretability Dreams".
+    Source: first-order effects: Nanda 2023, "Attribution Patching".
     """
     checked(samples)
     vectors = _vectors(box.config, hook, directions)

@@ -1,11 +1,14 @@
 """Clusters of prompts by which neurons matter to their answers, tagged with topics where a test allows it."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.tools.kit.arguments import GroupOfEach
 from game.tools.kit.chance import halves
+from game.tools.kit.exact_importances import exact_importance_price, exact_importances
 from game.tools.kit.example import Example
 from game.tools.kit.importances import importance_price, importances, main_mass, neuron_names
 from game.tools.kit.readings import checked
@@ -18,11 +21,12 @@ EXAMPLE = Example(
     found="Three of four tagged clusters carry the rewired relation's first word: neurons tell it apart now.",
     nothing="No cluster is tagged: neurons carry people here, not relations.",
 )
+By = Literal["gradient", "ablation"]
 
 
-def estimate(config: TransformerConfig, rows: int) -> float:
+def estimate(config: TransformerConfig, rows: int, by: By = "gradient") -> float:
     """Credits of `importance_clusters` for that many sequences."""
-    return importance_price(rows)
+    return importance_price(rows) if by == "gradient" else exact_importance_price(config, rows)
 
 
 def importance_clusters(
@@ -30,19 +34,21 @@ def importance_clusters(
     samples: Samples,
     topics: GroupOfEach,
     clusters: int = 12,
+    by: By = "gradient",
     keep: float = 0.95,
     shuffles: int = 2000,
     seed: int = 0,
 ) -> ToolResult:
     """Which sets of neurons carry which topics, and which prompts are carried by none that is known.
 
-    Each prompt has a profile: |activation x gradient| of every neuron on the log-probability of the model's
-    own answer, the largest that hold 95 % of the sum, as a unit vector. Profiles of one random half of the
-    prompts are clustered by complete linkage. On the other half each cluster is tried against each topic:
-    lift is the topic's mean cosine with the centroid over that of all prompts, tested against shuffled
-    topics, under Benjamini and Hochberg at 5 %; clusters that pass for no topic stay untagged. A prompt whose
-    profile is far from every centroid is a surprise. Many shuffles are needed as there are many tests.
-    Price: 4 for each sequence.
+    Each prompt has a profile: how much every neuron matters to the log-probability of the model's own answer,
+    by |activation x gradient| or by running without it; the largest that hold 95 % of the sum, as a unit
+    vector. Profiles of one random half of the prompts are clustered by complete linkage. On the other half
+    each cluster is tried against each topic: lift is the topic's mean cosine with the centroid over that of
+    all prompts, tested against shuffled topics, under Benjamini and Hochberg at 5 %; clusters that pass for
+    no topic stay untagged. A prompt whose profile is far from every centroid is a surprise, for which no band
+    is known, as tasks differ in how alike their prompts are. Many shuffles are needed as tests are many.
+    Price: 4 for each sequence, by ablation 1 + neurons.
 
     Arrays: `centroids` `[cluster, neuron]`, neurons of all MLPs in order; `lift`, `p` `[cluster, topic]`;
     `tag` `[cluster]`, a topic or -1; `surprise` `[sample]`, 1 - the largest cosine with a centroid, NaN in
@@ -54,12 +60,14 @@ def importance_clusters(
         samples: Sequences that end where an answer follows.
         topics: A whole number for each, `[sample]`.
         clusters: How many, at most.
+        by: `gradient`, to first order; or `ablation`, exactly, with every neuron in turn at its mean.
         keep: Share of a profile's sum that is kept.
         shuffles: Of the topics.
         seed: Of the halves and the shuffles.
 
     Raises:
-        RequestError: Shapes differ, one topic only, no MLP, or fewer samples than four for each cluster.
+        RequestError: Shapes differ, one topic only, no MLP, fewer samples than four for each cluster, or
+            `by` is neither.
 
     Source: importances by gradient, arXiv 1605.01713; tags with a permutation test in place of a look.
     """
@@ -73,8 +81,11 @@ def importance_clusters(
         )
     if not 0 < keep <= 1 or shuffles < 20:
         raise RequestError(f"keep, shuffles: got {keep}, {shuffles}; allowed: above 0 to 1, and 20 and more")
+    if by not in ("gradient", "ablation"):
+        raise RequestError(f'by: got "{by}"; allowed: gradient, ablation')
     spent = box.budget.spent
-    profiles = main_mass(importances(box, samples), keep)
+    weigh = importances if by == "gradient" else exact_importances
+    profiles = main_mass(weigh(box, samples), keep)
     if not bool(profiles.any(1).all()):
         raise RequestError("samples: one in which no neuron matters to the answer has no profile")
     form, test = halves(n, seed)
@@ -87,7 +98,7 @@ def importance_clusters(
     n_tagged = int((tags.tag != UNTAGGED).sum())
     return ToolResult(
         "importance_clusters",
-        {"rows": n, "clusters": len(centres), "keep": keep, "shuffles": shuffles, "seed": seed},
+        {"rows": n, "clusters": len(centres), "by": by, "keep": keep, "shuffles": shuffles, "seed": seed},
         box.budget.spent - spent,
         arrays,
         _views([str(int(name)) for name in names], len(centres), n),

@@ -8,10 +8,14 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples
 from game.toolbox.live import ModelToolbox
+from game.tools.attribution_factors import attribution_factors
+from game.tools.attribution_factors import estimate as attribution_price
 from game.tools.cluster_inputs import cluster_inputs
 from game.tools.factors import factors
+from game.tools.importance_clusters import estimate as cluster_price
 from game.tools.importance_clusters import importance_clusters
 from game.tools.kit import topic_tags
+from game.tools.kit.exact_importances import exact_importances
 from game.tools.kit.importances import importances, main_mass
 from models.seeds import named_generator
 from models.transformer import Transformer, TransformerConfig
@@ -176,3 +180,62 @@ def test_what_cannot_be_clustered_is_refused_for_nothing(box: ModelToolbox, samp
     with pytest.raises(RequestError, match='hook: got "nowhere"'):
         factors(box, samples, "nowhere")
     assert box.budget.spent == 0
+
+
+def test_importances_by_ablation_are_what_a_neuron_s_mean_costs(box: ModelToolbox, samples: Samples) -> None:
+    few = Samples(samples.tokens[:7], samples.lengths[:7])
+    found = exact_importances(box, few)
+    assert found.shape == (7, 32)
+    answer = box.logits(few.tokens)[:, -1].argmax(-1)
+    before = box.logits(few.tokens)[:, -1].double().log_softmax(-1)[torch.arange(7), answer]
+    for column, (layer, neuron) in {3: (0, 3), 20: (1, 4)}.items():
+        hook = f"blocks.{layer}.mlp.hook_post"
+        mean = box.activations(few.tokens, [hook])[hook].mean((0, 1))
+        cut = Intervention(hook, mean, "set", torch.arange(16) == neuron)
+        after = box.logits(few.tokens, [cut])[:, -1].double().log_softmax(-1)[torch.arange(7), answer]
+        torch.testing.assert_close(found[:, column], (after - before).abs(), atol=1e-5, rtol=0)
+
+
+def test_clusters_by_ablation_cost_a_run_for_each_neuron(make_box: MakeBox, samples: Samples) -> None:
+    box = make_box(total=1e6)
+    found = importance_clusters(box, samples, 10 + TOPIC, clusters=6, by="ablation")
+    assert found.cost == cluster_price(box.config, N, "ablation") == N * 33
+    assert set(found.arrays["tag"].tolist()) <= {-1, 10, 11, 12}
+    by_gradient = importance_clusters(make_box(), samples, 10 + TOPIC, clusters=6)
+    assert by_gradient.cost == cluster_price(box.config, N) == 4 * N
+    assert not torch.equal(found.arrays["surprise"], by_gradient.arrays["surprise"])
+    with pytest.raises(RequestError, match='by: got "hand"; allowed: gradient, ablation'):
+        importance_clusters(box, samples, TOPIC, by="hand")  # type: ignore[arg-type]
+
+
+def test_parts_of_the_use_explain_held_out_tokens_and_vanish_where_nothing_is_used(
+    box: ModelToolbox, samples: Samples
+) -> None:
+    found = attribution_factors(box, samples, "blocks.1.mlp.hook_post", parts=6)
+    assert found.arrays["factors"].shape == (6, 16)
+    assert (found.arrays["factors"] >= 0).all()
+    assert (found.arrays["loss"].diff() <= 1e-9).all()
+    assert found.cost == attribution_price(box.config, N) == 4 * N
+    used = (found.arrays["strengths"] @ found.arrays["factors"]).sum(1)
+    expected = importances(box, samples)[:, 16:]  # the second layer's, summed before the absolute value
+    assert (used.sum(1) > 0.8 * expected.sum(1)).all()
+    assert found.summary[0].value <= 1
+
+
+def test_what_is_active_and_never_used_has_no_part(tiny_config: TransformerConfig, samples: Samples) -> None:
+    model = Transformer(tiny_config, named_generator("unused"))
+    with torch.no_grad():
+        model.get_parameter("blocks.1.mlp.W_out")[:8] = 0  # these neurons fire for nothing
+    box = ModelToolbox(model, league="whitebox", corpus=lambda *_: pytest.fail("not asked"), total=1e5)
+    active = factors(box, samples, "blocks.1.mlp.hook_post", parts=4)
+    used = attribution_factors(box, samples, "blocks.1.mlp.hook_post", parts=4)
+    assert active.arrays["factors"][:, :8].max() > 0.1
+    assert used.arrays["factors"][:, :8].max() < 1e-6
+    with torch.no_grad():
+        model.get_parameter("blocks.1.mlp.W_out")[:] = 0
+    with pytest.raises(RequestError, match="no answer depends on it"):
+        attribution_factors(
+            ModelToolbox(model, league="whitebox", corpus=lambda *_: pytest.fail("not asked"), total=1e5),
+            samples,
+            "blocks.1.mlp.hook_post",
+        )
