@@ -1,7 +1,6 @@
 """The readouts of a run as tables for a person and as tab-separated lines for a script."""
 
 from collections.abc import Iterator, Sequence
-from math import isclose
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -115,16 +114,16 @@ def _doses(found: Sequence[Readouts]) -> Table:
     for each in found:
         for curve in each.doses:
             skills = "  ".join(f"{dose.strength:g}: {dose.skill:.2f}" for dose in curve.doses)
-            table.add_row(_name(each), f"{curve.family} {curve.dial}", skills, _detectable(curve))
+            table.add_row(_name(each), f"{curve.family} {curve.dial}", skills, detectable(curve))
     return table
 
 
-def _detectable(curve: DoseResponse) -> str:
+def detectable(curve: DoseResponse) -> str:
     """The minimum detectable effect with its interval."""
     weakest, strongest = curve.doses[0].strength, curve.doses[-1].strength
     if curve.detectable is None:
         return f"above the strongest tested, {strongest:g}"
-    if all(end is not None and isclose(end, weakest) for end in (curve.detectable, curve.low, curve.high)):
+    if curve.beyond == "at or below":
         return f"the weakest tested, {weakest:g}, or less"
     low, high = (f"above {strongest:g}" if end is None else f"{end:.3g}" for end in (curve.low, curve.high))
     return f"{curve.detectable:.3g} [{low}, {high}]"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -51,6 +51,15 @@ class DoseResponse:
     detectable: float | None
     low: float | None
     high: float | None
+
+    @property
+    def beyond(self) -> Literal["", "above", "at or below"]:
+        """Where the detectable effect lies beyond the strengths tested, its interval too if it is below."""
+        if self.detectable is None:
+            return "above"
+        ends, weakest = (self.detectable, self.low, self.high), self.doses[0].strength
+        below = all(end is not None and math.isclose(end, weakest) for end in ends)
+        return "at or below" if below else ""
 
 
 class _Round(NamedTuple):
