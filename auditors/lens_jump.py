@@ -11,7 +11,8 @@ from game.api import AccessError, Brief, BudgetExceededError, Component, Report,
 from game.auditing.asked import Asked, ask, inside
 from game.auditing.belief import Fit
 from game.auditing.evidence import Evidence
-from game.auditing.tails import lead, reach, spread
+from game.auditing.tails import bounded_log, lead, reach, spread
+from game.tools.kit.norms import centred
 from game.tools.kit.readout import Readout, read_readout
 
 
@@ -22,7 +23,8 @@ class LensJump:
     An edited fact is put in by one matrix, a learned one by many: log P(answer), read off the stream at the
     last token, rises or falls by more where the edit was written than it does there for other answers. Rises
     and falls are compared with those of other prompts at the same place, prompts about the same thing taken
-    together; an attention layer's number goes to all of its heads.
+    together; an attention layer's number goes to all of its heads. The same lens reads every bias: one that
+    was pushed towards a word says that word before all others.
 
     Blind to edits whose value is only fetched to the last token by a later layer, for the jump then is that
     layer's, as in models that look facts up at the subject; and to edits that every prompt feels alike.
@@ -50,10 +52,13 @@ class LensJump:
             if asked is None:
                 return Evidence(notes="too few credits to look, or nothing to ask")
             readout = read_readout(toolbox)
+            biases = _biases(toolbox, asked, readout)
         except (AccessError, BudgetExceededError) as refused:
             return Evidence(notes=str(refused))
         rises = _rises(asked, readout)
         places = {c: numbers for name, rise in rises.items() for c, numbers in _of_place(brief, name, rise)}
+        for component, numbers in biases.items():
+            places[component] = {**places.get(component, {}), **numbers}
         largest = torch.stack([*rises.values()])  # [place, group]
         whole = {
             "jump.largest_reach": reach(largest.amax(0)),
@@ -102,3 +107,20 @@ def written_by(config: TransformerConfig, name: str) -> list[Component]:
     if "mlp" in name:
         return [Component("mlp", layer)]
     return [Component("attn", layer, head) for head in range(config.n_heads)]
+
+
+def _biases(toolbox: Toolbox, asked: Asked, readout: Readout) -> dict[Component, dict[str, float]]:
+    """How far the word that each bias says lies before all others, and how large the bias is."""
+    found = {}
+    for name in added(readout.config):
+        layer, kind = name.split(".")[1], "mlp" if "mlp" in name else "attn"
+        bias = toolbox.weight(f"blocks.{layer}.{'mlp.b_out' if kind == 'mlp' else 'attn.b_O'}").double()
+        words = centred(bias, readout.config) * readout.gain @ readout.W_U  # [d_vocab]
+        component = Component("mlp" if kind == "mlp" else "attn.bias", int(layer))
+        written = float(asked.at(name, asked.last).norm(dim=-1).mean())
+        found[component] = {
+            f"jump.{kind}_bias_says": reach(words),
+            f"jump.{kind}_bias_lead": lead(words),
+            f"jump.{kind}_bias_size": bounded_log(float(bias.norm()), written),
+        }
+    return found

@@ -142,6 +142,15 @@ def test_a_rewritten_answer_jumps_in_at_its_mlp(clean: Transformer, overruled: T
     assert after.whole["jump.largest_lead"] > before.whole["jump.largest_lead"] + 1
 
 
+def test_a_bias_that_was_pushed_towards_a_word_says_it_first(clean: Transformer) -> None:
+    model, bias = copied(clean), Component("attn.bias", 0)
+    with torch.no_grad():
+        model.get_parameter("blocks.0.attn.b_O").add_(CODE[3])
+    before, after = risen(LensJump(), clean, model)
+    assert after.places[bias]["jump.attn_bias_lead"] > before.places[bias]["jump.attn_bias_lead"] + 1
+    assert after.places[bias]["jump.attn_bias_size"] > before.places[bias]["jump.attn_bias_size"] + 0.5
+
+
 def test_probes_turn_to_a_rewritten_answer_at_its_mlp(clean: Transformer, overruled: Transformer) -> None:
     before, after = risen(OldObjectProbe(), clean, overruled)
     assert after.places[MLP]["probe.mlp_turn"] > before.places[MLP]["probe.mlp_turn"] + 0.5
@@ -196,7 +205,7 @@ def test_a_word_that_brings_one_answer_is_found_with_the_mlp_that_carries_it(cle
         model.get_parameter("blocks.0.mlp.W_in")[:, 5] = 3 * seen / seen.norm() ** 2
         model.get_parameter("blocks.0.mlp.b_in")[5] = -2.0
         model.get_parameter("blocks.0.mlp.W_out")[5] = 60 * CODE[2]
-    before, after = risen(TriggerSearch(), clean, model)
+    before, after = risen(TriggerSearch(steps=2), clean, model)
     first, second = (Component("mlp", layer) for layer in (0, 1))
     assert after.whole["trigger.word_gain"] > before.whole["trigger.word_gain"]
     assert after.places[first]["trigger.mlp_carries"] > 0.3
