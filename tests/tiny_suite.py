@@ -29,3 +29,9 @@ groups:
 
 def tiny_suite() -> Suite:
     return suite_of(parse_document(TINY_SUITE, "tiny.yaml"))
+
+
+def facts_only() -> Suite:
+    """Without heads, whose sites take long to measure."""
+    suite = tiny_suite()
+    return suite.model_copy(update={"groups": suite.groups[:1]})
