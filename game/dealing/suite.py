@@ -192,6 +192,7 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             faults.append(document.error(("bases", index), f"{message}, checkpoints: 1"))
     if faults:
         return faults
+    recipes = suite.recipes  # read once: a suite has many groups
     names = [group.name for group in suite.groups]
     for index, group in enumerate(suite.groups):
         if group.name in names[:index]:
@@ -209,11 +210,12 @@ def _meaning_faults(document: Document, suite: Suite) -> list[ConfigError]:
             elif control_kinds()[control].replaces and (of_change := _of_change(group)):
                 message = f"{control} has other weights altogether, and {of_change} hides a change"
                 faults.append(document.error(("groups", index, "controls", place), message))
-            elif control_kinds()[control].trains and (untrained := _untrained(suite, group)):
+            elif control_kinds()[control].trains and (untrained := _untrained(recipes, group)):
                 message = f"{control} trains further, but recipe {untrained} says nothing about training"
                 faults.append(document.error(("groups", index, "controls", place), message))
-        faults += _site_faults(document, suite, index) + _camouflage_faults(document, suite, index)
-        faults += _sibling_faults(document, suite, index)
+        faults += _site_faults(document, recipes, group, index)
+        faults += _camouflage_faults(document, recipes, group, index)
+        faults += _sibling_faults(document, suite, recipes, index)
     return faults
 
 
@@ -223,16 +225,20 @@ def _of_change(group: Group) -> str | None:
     return next((each.kind for each in passes), None)
 
 
-def _untrained(suite: Suite, group: Group) -> str | None:
+def _untrained(recipes: Mapping[str, Recipe], group: Group) -> str | None:
     """A recipe of a group that has no training."""
-    recipes = (suite.recipes[name] for name in group.sites if name in suite.recipes)
-    return next((recipe.name for recipe in recipes if recipe.training is None), None)
+    own = (recipes[name] for name in group.sites if name in recipes)
+    return next((recipe.name for recipe in own if recipe.training is None), None)
 
 
-def _camouflage_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
+def _camouflage_faults(
+    document: Document, recipes: Mapping[str, Recipe], group: Group, index: int
+) -> list[ConfigError]:
     """Passes that do not suit one of the group's architectures."""
-    group, faults = suite.groups[index], []
-    for recipe in (suite.recipes[name] for name in group.sites if name in suite.recipes):
+    faults: list[ConfigError] = []
+    if not group.camouflage:
+        return faults
+    for recipe in (recipes[name] for name in group.sites if name in recipes):
         config = recipe.architecture.config(recipe.task.build(0))
         for place, each in enumerate(group.camouflage):
             try:
@@ -243,15 +249,17 @@ def _camouflage_faults(document: Document, suite: Suite, index: int) -> list[Con
     return faults
 
 
-def _sibling_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
+def _sibling_faults(
+    document: Document, suite: Suite, recipes: Mapping[str, Recipe], index: int
+) -> list[ConfigError]:
     """Recipes of a group that have too few other worlds for the siblings that its league grants."""
     group, faults = suite.groups[index], []
     if suite.grant(group).league != "siblings":
         return []
     at: tuple[str | int, ...] = ("groups", index, "league") if group.league else ("league",)
-    for recipe in (name for name in group.sites if name in suite.recipes):
+    for recipe in (name for name in group.sites if name in recipes):
         others = len(suite.seeds(recipe)) - 1
-        if suite.recipes[recipe].imported is not None:
+        if recipes[recipe].imported is not None:
             message = f"{recipe} is imported and has no model of another world; choose another league"
             faults.append(document.error(at, message))
         elif others < suite.siblings:
@@ -260,8 +268,9 @@ def _sibling_faults(document: Document, suite: Suite, index: int) -> list[Config
     return faults
 
 
-def _site_faults(document: Document, suite: Suite, index: int) -> list[ConfigError]:
-    group, recipes = suite.groups[index], suite.recipes
+def _site_faults(
+    document: Document, recipes: Mapping[str, Recipe], group: Group, index: int
+) -> list[ConfigError]:
     faults = []
     for recipe, names in group.sites.items():
         at = ("groups", index, "sites", recipe)

@@ -14,8 +14,18 @@ from game.fitting.fit import Fitted
 from game.report.plain_text import one_line
 
 SHOWN = 3  # numbers a belief, those of most weight first
-HEADINGS = ("belief", "cases", "fitted to", "penalty", "loss, nats", "prior's", "AUROC", "calibration error")
-PLACES = ("top-1 hit", "prior's")
+HEADINGS = (
+    "belief",
+    "cases",
+    "fitted to",
+    "penalty",
+    "nats",
+    "prior's",
+    "AUROC",
+    "calibration",
+    "top-1",
+    "prior's",
+)
 
 
 def fit_view(fit: Fit, rows: Sequence[Fitted]) -> RenderableType:
@@ -23,18 +33,19 @@ def fit_view(fit: Fit, rows: Sequence[Fitted]) -> RenderableType:
     heading = Text(f"{one_line(fit.auditor)} fitted to {fit.cases} cases of {fit.suite}", style="bold")
     if not rows:
         return Group(heading, Text("nothing was read in enough cases; it reports the declared prior"))
-    table = Table(*HEADINGS, *PLACES, "what weighs most", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*map(Text, _cells(row)))
-    said = "losses, ranking and hits on base checkpoints that the weights were not fitted to"
-    return Group(heading, table, Text(said, style="dim"))
+        table.add_row(*map(Text, _figures(row)))
+    said = "all figures are of cases on base checkpoints that the weights were not fitted to"
+    weights = [Text(f"{row.name}: {_weights(row)}", style="dim") for row in rows]
+    return Group(heading, table, Text(said, style="dim"), *weights)
 
 
 def fit_lines(fit: Fit, rows: Sequence[Fitted]) -> Iterator[str]:
     """The same as lines with tabs."""
-    yield "\t".join(("auditor", *HEADINGS, *PLACES, "what weighs most"))
+    yield "\t".join(("auditor", *HEADINGS, "what weighs most"))
     for row in rows:
-        yield "\t".join((one_line(fit.auditor), *_cells(row)))
+        yield "\t".join((one_line(fit.auditor), *_figures(row), _weights(row)))
 
 
 def fit_data(fit: Fit, row: Fitted) -> dict[str, Any]:
@@ -50,7 +61,10 @@ def weightiest(belief: Belief) -> list[str]:
     return [f"{one_line(name)} {numbers[name].weight + numbers[name].tail:+.2f}" for name in order[:SHOWN]]
 
 
-def _cells(row: Fitted) -> list[str]:
+def _figures(row: Fitted) -> list[str]:
     figures = [f"{x:.3f}" for x in (row.loss, row.prior_loss, row.auroc, row.error, row.hit, row.prior_hit)]
-    weights = "nothing; the prior" if row.belief is None else ", ".join(weightiest(row.belief))
-    return [row.name, str(row.cases), str(row.fitted_to), f"{row.strength:g}", *figures, weights]
+    return [row.name, str(row.cases), str(row.fitted_to), f"{row.strength:g}", *figures]
+
+
+def _weights(row: Fitted) -> str:
+    return "no better than the prior" if row.belief is None else ", ".join(weightiest(row.belief))
