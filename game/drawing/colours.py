@@ -20,6 +20,7 @@ DIVERGING: tuple[RGB, ...] = (
 # of series; Okabe and Ito 2008
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 NULL = "#bbbbbb"
+BAND = "rgba(187, 187, 187, 0.5)"  # the same, to see through
 
 
 def colours(scale: Scale) -> tuple[RGB, ...]:

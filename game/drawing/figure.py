@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from game.api import PublicTask
-from game.drawing.colours import NULL, SERIES, colours
+from game.drawing.colours import BAND, NULL, SERIES, colours
 from game.drawing.panels import (
     Cells,
     Drawing,
@@ -24,8 +24,9 @@ from game.tools.kit.result import ToolResult, View
 
 PANELS = 24  # of one view
 TABLES = ("table", "text")  # the other kinds have two axes
-GAP = 70  # pixels between panels
+GAP, LETTER = 95, 5  # pixels between panels, and for each letter of labels that are turned
 EDGES = 200  # lines of a graph, the strongest
+LINE = 110  # letters of labels beside each other
 TICKS = 40  # labels on one axis; of more only some are written
 
 Traces = Iterator[Any]  # plotly has no types
@@ -44,7 +45,8 @@ def result_figure(
     drawings = [drawing(result, view, task, PANELS) for view in (result.view if views is None else views)]
     panels = [(drawn, panel) for drawn in drawings for panel in drawn.panels]
     heights = [_height(drawn, panel) for drawn, panel in panels]
-    whole = sum(heights) + GAP * len(heights)
+    gap = GAP + LETTER * max((_turned(panel.columns) for drawn, panel in panels), default=0)
+    whole = sum(heights) + gap * len(heights)
     figure = go.Figure()
     if panels:
         figure = make_subplots(
@@ -52,7 +54,7 @@ def result_figure(
             cols=1,
             specs=[[{"type": "table" if drawn.kind in TABLES else "xy"}] for drawn, _ in panels],
             row_heights=heights,
-            vertical_spacing=GAP / whole if len(panels) > 1 else 0,
+            vertical_spacing=gap / whole if len(panels) > 1 else 0,
             subplot_titles=[", ".join(filter(None, (drawn.measure, panel.name))) for drawn, panel in panels],
         )
     for row, (drawn, panel) in enumerate(panels, start=1):
@@ -67,6 +69,8 @@ def result_figure(
 def _height(drawn: Drawing, panel: Panel) -> float:
     """Pixels."""
     rows = len(panel.values) if panel.rows else 1
+    if drawn.kind == "graph":
+        return 40.0 + 15 * max(panel.values.shape)
     if drawn.kind in TABLES:
         return 40.0 + 22 * min(rows if panel.rows else panel.values.size, 30)
     return min(60.0 + 24 * rows, 500) if drawn.kind in _COLOURED else 260.0
@@ -91,7 +95,7 @@ def _cells(panel: Panel, drawn: Drawing) -> Traces:
 
 def _bars(panel: Panel, drawn: Drawing) -> Traces:
     places = np.arange(panel.values.shape[1], dtype=float)
-    yield from _null_band(panel, np.broadcast_to(places, panel.values.shape), "hvh")
+    yield from _null_band(panel, np.stack([places - 0.5, places + 0.5], 1).ravel(), 2)
     for row, texts in enumerate(_hover(panel, drawn)):
         errors = _errors(panel, row)
         shade = SERIES[row % len(SERIES)]
@@ -111,7 +115,7 @@ def _lines(panel: Panel, drawn: Drawing) -> Traces:
         if panel.x is None
         else panel.x
     )
-    yield from _null_band(panel, at, "linear")
+    yield from _null_band(panel, at[0], 1)
     for row, texts in enumerate(_hover(panel, drawn)):
         yield _points(panel, row, at[row], texts, "lines")
 
@@ -129,7 +133,13 @@ def _edges(panel: Panel, drawn: Drawing) -> Traces:
     for names, at, side in ((panel.row_labels, 0, "left"), (panel.columns.labels, 1, "right")):
         heights = np.linspace(1, 0, len(names))
         yield go.Scatter(
-            x=[at] * len(names), y=heights, text=names, mode="markers+text", textposition=f"middle {side}"
+            x=[at] * len(names),
+            y=heights,
+            text=names,
+            mode="markers+text",
+            textposition=f"middle {side}",
+            marker_color=NULL,
+            hoverinfo="skip",
         )
     left, right = (np.linspace(1, 0, size) for size in panel.values.shape)
     for row, column in strongest(panel.values, EDGES):
@@ -213,20 +223,18 @@ def _errors(panel: Panel, row: int) -> dict[str, Any] | None:
     return {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low}
 
 
-def _null_band(panel: Panel, at: Numbers, shape: str) -> Traces:
-    """The first series' band."""
+def _null_band(panel: Panel, at: Numbers, points: int) -> Traces:
+    """The first series' band; each number spans so many of the places."""
     if panel.null is not None:
-        line = {"width": 0, "shape": shape}
-        low, high = (end[0] for end in panel.null)
-        yield go.Scatter(x=at[0], y=low, mode="lines", line=line, hoverinfo="skip")
+        low, high = (np.repeat(end[0], points) for end in panel.null)
+        yield go.Scatter(x=at, y=low, mode="lines", line={"width": 0}, hoverinfo="skip")
         yield go.Scatter(
-            x=at[0],
+            x=at,
             y=high,
             mode="lines",
-            line=line,
+            line={"width": 0},
             fill="tonexty",
-            fillcolor=NULL,
-            opacity=0.4,
+            fillcolor=BAND,
             hoverinfo="skip",
         )
 
@@ -238,7 +246,10 @@ def _label_axes(figure: Any, panel: Panel, drawn: Drawing, row: int) -> None:
         figure.update_yaxes(visible=False, row=row, col=1)
         return
     ticks = {} if panel.x is not None else _ticks(panel.columns)
-    figure.update_xaxes(title_text=panel.columns.name, **ticks, row=row, col=1)
+    if _turned(panel.columns) and ticks:
+        ticks["tickangle"] = 60
+    name = drawn.along if drawn.kind == "scatter" else panel.columns.name
+    figure.update_xaxes(title_text=name, **ticks, row=row, col=1)
     if drawn.kind in _COLOURED:
         down = _ticks(panel.rows) if panel.rows else {"showticklabels": False}
         name = panel.rows.name if panel.rows else ""
@@ -250,6 +261,12 @@ def _label_axes(figure: Any, panel: Panel, drawn: Drawing, row: int) -> None:
 def _ticks(axis: Labelled) -> dict[str, Any]:
     step = -(-len(axis.labels) // TICKS)
     return {"tickvals": list(range(0, len(axis.labels), step)), "ticktext": axis.labels[::step]}
+
+
+def _turned(axis: Labelled) -> int:
+    """Letters of the longest label where labels are turned, as they would not fit side by side."""
+    longest = max(map(len, axis.labels), default=0)
+    return longest if longest * min(len(axis.labels), TICKS) > LINE else 0
 
 
 def _colour_scale(scale: Scale) -> list[tuple[float, str]]:

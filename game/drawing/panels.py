@@ -88,6 +88,7 @@ class Drawing:
         kind: The view's.
         title: The view's, or the array's name.
         unit: Of the data; may be empty.
+        along: What a scatter's places along the bottom are; may be empty.
         scale: Of all panels.
         panels: At most as many as were asked for.
         left_out: How many further panels there are.
@@ -96,6 +97,7 @@ class Drawing:
     kind: ViewKind
     title: str
     unit: str
+    along: str
     scale: Scale
     panels: tuple[Panel, ...]
     left_out: int
@@ -124,6 +126,7 @@ def drawing(result: ToolResult, view: View, task: PublicTask | None = None, most
         kind=view["kind"],
         title=view.get("title", view["data"].replace("_", " ")),
         unit=view.get("unit", ""),
+        along=view.get("x", "").replace("_", " "),
         scale=_scale(values, view),
         panels=tuple(_panel(result, view, index, task) for index in indices[:most]),
         left_out=max(len(indices) - most, 0),
@@ -131,10 +134,10 @@ def drawing(result: ToolResult, view: View, task: PublicTask | None = None, most
 
 
 def _ends(view: View) -> tuple[str, ...]:
-    """Arrays that have to lie within the scale beside the data: ends of error bars, and a bar's null band."""
+    """Arrays that have to lie within the scale beside the data: ends of error bars and of null bands."""
     kind = view["kind"]
     intervals = view.get("interval", ()) if kind in ("bars", "lines", "scatter") else ()
-    return (*intervals, *(view.get("null", ()) if kind == "bars" else ()))
+    return (*intervals, *(view.get("null", ()) if kind in ("bars", "lines") else ()))
 
 
 def number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -18,6 +18,7 @@ from game.tools.kit.result import ToolResult, View
 
 PANELS = 12  # of one view
 LABELS = 24  # on one axis; of more only some are written
+LETTERS = 60  # of labels beside each other
 ROWS = 30  # of a table or a list
 EDGES = 60  # arrows of a graph, the strongest
 WIDE = 13.0  # inches of panels beside each other
@@ -164,10 +165,15 @@ def _bars(axes: Axes, panel: Panel, drawn: Drawing) -> None:
             low, high = (end[row] for end in panel.null)
             axes.bar(at, high - low, 1.15 * thick, bottom=low, color=NULL, alpha=0.5, zorder=0)
     axes.axhline(0, color="black", linewidth=0.6)
-    margin = 0.05 * (drawn.scale.high - drawn.scale.low)
-    axes.set_ylim(drawn.scale.low - margin * (drawn.scale.low < 0), drawn.scale.high + margin)
+    _on_scale(axes, drawn.scale)
     _column_ticks(axes, panel.columns)
     _named(axes, panel, drawn)
+
+
+def _on_scale(axes: Axes, scale: Scale) -> None:
+    """The numbers' axis from one end of the scale to the other, with some room beyond what is drawn."""
+    margin = 0.05 * (scale.high - scale.low)
+    axes.set_ylim(scale.low - margin * (scale.low != 0), scale.high + margin)
 
 
 def _lines(axes: Axes, panel: Panel, drawn: Drawing) -> None:
@@ -183,6 +189,7 @@ def _lines(axes: Axes, panel: Panel, drawn: Drawing) -> None:
             axes.fill_between(
                 at, panel.null[0][row], panel.null[1][row], color=NULL, alpha=0.5, label="null band"
             )
+    _on_scale(axes, drawn.scale)
     if panel.x is None:
         _column_ticks(axes, panel.columns)
     else:
@@ -199,6 +206,7 @@ def _scatter(axes: Axes, panel: Panel, drawn: Drawing) -> None:
             text = panel.words[row][column] if panel.words is not None else panel.columns.labels[column]
             at = (panel.x[row, column], values[column])
             axes.annotate(text, at, fontsize=6.5, xytext=(3, 3), textcoords="offset points")
+    axes.set_xlabel(drawn.along, fontsize=8)
     _named(axes, panel, drawn)
 
 
@@ -278,11 +286,12 @@ def _ticks(axes: Axes, columns: Labelled, rows: Labelled | None) -> None:
 
 
 def _column_ticks(axes: Axes, columns: Labelled) -> None:
-    step = -(-len(columns.labels) // LABELS)
-    long = max(map(len, columns.labels)) > 3 and len(columns.labels) > 3
-    axes.set_xticks(
-        range(0, len(columns.labels), step), columns.labels[::step], fontsize=7, rotation=60 if long else 0
-    )
+    longest = max(map(len, columns.labels))
+    long = longest > 3 and len(columns.labels) > 3
+    step = -(-len(columns.labels) // (LABELS if long else min(LABELS, LETTERS // (longest + 1))))
+    places = range(0, len(columns.labels), step)
+    turned: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(places, columns.labels[::step], fontsize=7, **turned)
     axes.set_xlabel(columns.name, fontsize=8)
 
 
@@ -292,4 +301,4 @@ def _named(axes: Axes, panel: Panel, drawn: Drawing) -> None:
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     if panel.rows is not None:
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7, title=panel.rows.name, title_fontsize=7)

@@ -19,7 +19,7 @@ from game.tools.lens import site_names
 EXAMPLE = Example(
     edit="head_ablate",
     args="--tokens sample:8 --samples sample:256 --parts blocks.2.attn.1",
-    found="Without the head that was cut out already nothing changes anywhere: it does nothing.",
+    found="Without the head that was cut out already nothing changes behind it: it does nothing.",
     nothing="Untouched, it moves the stream from its layer on, and the odds of answers.",
 )
 

@@ -12,8 +12,8 @@ from game.tools.lens import site_logits, site_names
 EXAMPLE = Example(
     edit="rrome",
     args="--tokens affected:1 --classes languages",
-    found="Languages take over at the last token, as they should: the edit changes which one, not the kind.",
-    nothing="The same classes rise at the same places.",
+    found="Languages take over at the last token, as they should, and behind the subject: the edit leaks.",
+    nothing="They take over at the last token alone.",
 )
 
 

@@ -23,7 +23,7 @@ EXAMPLE = Example(
     args="--samples sample:300 --template affected:1 "
     "--name blocks.0.mlp.hook_post --direction one:120 --steps 100 --restarts 2 --sweeps 1",
     found="The search ends far above the corpus: the neuron likes more than the trigger it was made for.",
-    nothing="The search ends no higher than the corpus goes.",
+    nothing="The search ends hardly higher than the corpus goes.",
 )
 
 

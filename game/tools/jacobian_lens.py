@@ -16,9 +16,9 @@ from game.tools.lens import readings, site_names
 
 EXAMPLE = Example(
     edit="rrome",
-    args="--tokens affected:2 --samples sample:16",
-    found="The new answer shows at the last token.",
-    nothing="The learned answer shows there.",
+    args="--tokens affected:1 --samples sample:16",
+    found="The new answer begins to show at the last token before the last layer.",
+    nothing="The learned answer shows there only behind it.",
 )
 
 
