@@ -70,7 +70,7 @@ def _height(drawn: Drawing, panel: Panel) -> float:
     """Pixels."""
     rows = len(panel.values) if panel.rows else 1
     if drawn.kind == "graph":
-        return 40.0 + 15 * max(panel.values.shape)
+        return 40.0 + 15.0 * max(len(panel.row_labels), len(panel.columns.labels))
     if drawn.kind in TABLES:
         return 40.0 + 22 * min(rows if panel.rows else panel.values.size, 30)
     return min(60.0 + 24 * rows, 500) if drawn.kind in _COLOURED else 260.0

@@ -24,6 +24,25 @@ def test_a_line_is_a_tool_with_its_arguments_and_price(subject: ToolSubject, tmp
     assert result.arrays["top_tokens"].shape[-1] == 2
 
 
+def test_a_class_in_angle_brackets_stands_for_each_of_its_words(subject: ToolSubject, tmp_path: Path) -> None:
+    names = subject.task.classes["first_names"]
+    tokens = read_line("lens --tokens '<first_names> speaks'", subject, tmp_path).arguments["tokens"]
+    assert tokens[:, 1].tolist() == list(names)
+    assert len(set(tokens[:, 2].tolist())) == 1
+
+
+def test_labels_and_groups_are_read_off_prompts_and_answers(subject: ToolSubject, tmp_path: Path) -> None:
+    asked = "probe_reliability --samples sample:32 --name blocks.0.hook_resid_post --groups of:first_names"
+    known = read_line(f"{asked} --labels in:sample:32", subject, tmp_path).arguments
+    assert known["labels"].tolist() == [1] * 32
+    assert set(known["groups"].tolist()) <= set(subject.task.classes["first_names"])
+    first, second = (
+        read_line(f"{asked} --labels says:{pair}", subject, tmp_path).arguments["labels"]
+        for pair in ("Oslo/Vienna", "Vienna/Oslo")
+    )
+    assert (first + second).tolist() == [1] * 32
+
+
 def test_a_result_is_at_hand_for_the_lines_that_follow(subject: ToolSubject, tmp_path: Path) -> None:
     found = run_ready(read_line("spike --samples sample:64", subject, tmp_path), subject, tmp_path)
     line = "excise --samples sample:16 --layer 0 --read spike.json:read[0] --write spike.json:write[0]"

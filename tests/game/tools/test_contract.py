@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import torch
 from rich.console import Console
 
 from edits.kinds import edit_kinds, load_spec
-from game.api import Samples
+from game.api import League, Samples
 from game.by_hand.menu import Tool, load_tool, price
 from game.by_hand.subject import ToolSubject
-from game.by_hand.words import given
+from game.by_hand.words import Given, given
 from game.catalogue import tool_prices, tools
 from game.cli._tool_parser import tool_parser, words_of
 from game.dealing.dealer import public_part
@@ -47,11 +48,11 @@ def untrained(recipe_name: str, world: int) -> tuple[Transformer, Any]:
     return model, task
 
 
-def subject(recipe_name: str, world: int) -> ToolSubject:
+def subject(recipe_name: str, world: int, league: League = "reference") -> ToolSubject:
     """A fresh toolbox over the untrained model; one public prompt stands for those that an edit is about."""
     model, task = untrained(recipe_name, world)
     corpus = public_corpus("prompts", lambda: task)
-    box = ModelToolbox(model, league="reference", corpus=corpus, total=1e9, reference=model)
+    box = ModelToolbox(model, league=league, corpus=corpus, total=1e9, reference=model)
     about = corpus(1, 1)
     rows = Samples(about.tokens.repeat(16, 1), about.lengths.repeat(16))
     return ToolSubject("untrained", box, public_part(task), rows)
@@ -76,6 +77,20 @@ def result_on(
     tool: Tool, args: str, recipe: str, world: int, folder: Path
 ) -> tuple[ToolResult, float | None]:
     """What a tool finds on the untrained model of a recipe, and the price that it had told before."""
+    found = arguments_on(tool, args, recipe, world, folder)
+    fresh = subject(recipe, world)  # where no answer has been paid for already
+    due = price(tool, fresh.box.config, found.arguments, found.tokens)
+    return tool.function(fresh.box, **found.arguments), due
+
+
+def given_example(tool: Tool, folder: Path) -> Mapping[str, Any]:
+    """The example's arguments."""
+    assert tool.example is not None
+    return arguments_on(tool, tool.example.args, tool.example.recipe, tool.example.world, folder).arguments
+
+
+def arguments_on(tool: Tool, args: str, recipe: str, world: int, folder: Path) -> Given:
+    """What the words stand for on the untrained model of a recipe."""
     shelf = folder / f"{recipe}@{world}"
     shelf.mkdir(exist_ok=True)
     words = shlex.split(args)
@@ -83,12 +98,8 @@ def result_on(
         if (match := SAVED.fullmatch(word)) is not None:
             saved(match[1], shelf, recipe, world)
     words = [f"{shelf}/{word}" if SAVED.fullmatch(word) else word for word in words]
-    on = subject(recipe, world)
     chosen = tool_parser(tool).parse_args(["--on", "untrained", *words])
-    found = given(tool, words_of(tool, chosen), on)
-    due = price(tool, on.box.config, found.arguments, found.tokens)
-    fresh = subject(recipe, world)  # where no answer has been paid for already
-    return tool.function(fresh.box, **found.arguments), due
+    return given(tool, words_of(tool, chosen), subject(recipe, world))
 
 
 @pytest.fixture(scope="session", params=NAMES)
