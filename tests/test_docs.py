@@ -20,12 +20,15 @@ from edits.moments import Base
 from game.api import Samples
 from game.by_hand.menu import load_tool
 from game.case import Truth
+from game.cli import main
 from game.cli._entry import build_parser, command_names
 from game.cli._tool_parser import tool_parser, words_of
 from game.dealing.suite import suite_of
 from game.loader import load_auditor
+from game.plugins.manifest import AuditorManifest
 from game.referee import play_round
 from game.rules.judgement import judged
+from game.testing.check import auditor_findings
 from game.toolbox.live import ModelToolbox
 from models.checkpoints import checkpoint_of, from_bytes
 from models.recipe import load_recipe, named_recipe
@@ -89,8 +92,10 @@ def test_there_is_something_to_try() -> None:
 @pytest.mark.parametrize(("page", "text"), YAML, ids=[page for page, _ in YAML])
 def test_yaml_is_valid(page: str, text: str) -> None:
     document = parse_document(text, page)
-    assert {"edit", "groups", "architecture"} & document.data.keys()
-    if "architecture" in document.data:
+    assert {"edit", "groups", "architecture", "entry"} & document.data.keys()
+    if "entry" in document.data:
+        assert document.validate(AuditorManifest).leagues
+    elif "architecture" in document.data:
         assert load_recipe(document).architecture.n_layers > 0
     elif "groups" in document.data:
         assert suite_of(document).n_cases > 0
@@ -159,6 +164,40 @@ def test_the_example_task_is_learned_and_its_model_is_edited_like_any_other(week
 def test_the_page_shows_the_example_tool_as_it_is() -> None:
     example = ROOT / "docs" / "examples" / "margin.py"
     assert example.read_text(encoding="utf-8") in blocks(ROOT / "docs" / "writing-a-tool.md", "python")
+
+
+def test_the_first_commands_of_the_page_on_auditors_do_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "writing-an-auditor.md"
+    new, _, check, _ = (shlex.split(line, comments=True)[1:] for line in command_lines(page)[:4])
+    monkeypatch.chdir(tmp_path)
+    assert main(new) == 0
+    capsys.readouterr()
+    assert main([*check, "--isolation", "none"]) == 0
+    shown = next(text for text in blocks(page, "text") if text.startswith("$ audit-game check"))
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said[1:] == [" ".join(line.split()) for line in shown.splitlines()[2:]]
+    assert shown.splitlines()[1].endswith(said[0].partition(": ")[2])
+    (manifest,) = blocks(page, "yaml")
+    written = parse_document((tmp_path / "my_auditor" / "auditor.yaml").read_text(), "written")
+    assert parse_document(manifest, "shown").data == written.data
+
+
+def test_readme_shows_what_new_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "auditor", "my_auditor"]) == 0
+    printed = capsys.readouterr()
+    shown = next(t for t in blocks(ROOT / "README.md", "text") if t.startswith("$ audit-game new auditor"))
+    assert shown.partition("\n")[2] == printed.out + printed.err
+
+
+def test_the_examples_of_the_page_keep_to_the_contract() -> None:
+    for reference in (f"{EXAMPLE}@NormOutlier", f"{ROOT}/docs/examples/word_memory.py@WordMemory"):
+        found = auditor_findings(reference, None)
+        assert [each for each in found if each.verdict == "broken"] == []
 
 
 def test_the_page_shows_the_example_auditor_as_it_is() -> None:

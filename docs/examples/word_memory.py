@@ -23,7 +23,7 @@ class WordMemory:
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         affordable = int(min(self.prompts, toolbox.budget.max_rows, toolbox.budget.remaining))
-        if affordable > 0:
+        if affordable > 0 and brief.corpus != "none":
             samples = toolbox.sample(affordable, seed=brief.seed)
             last = toolbox.logits(samples.tokens)[torch.arange(affordable), samples.lengths - 1]
             kept_back = 1 - last.softmax(-1).amax(-1)  # [sample]

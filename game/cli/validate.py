@@ -1,4 +1,4 @@
-"""Check recipes, suites and edit specifications; show every fault of every file."""
+"""Check recipes, suites, edit specifications and manifests; show every fault of every file."""
 
 import argparse
 from pathlib import Path
@@ -45,7 +45,7 @@ def _checked(path: Path) -> "tuple[str, tuple[Fault, ...]]":
     try:
         document = read_document(path)
         kind = _kind(document)
-        _load(kind, document, path.parent)
+        _load(kind, document, path)
     except ConfigError as error:
         return kind, error.faults
     return kind, ()
@@ -59,24 +59,31 @@ def _kind(document: "Document") -> str:
         "architecture": "recipe",
         "training": "recipe",
         "task": "recipe",
+        "entry": "manifest",
     }
     kind = next((kind for key, kind in marks.items() if key in document.data), None)
     if kind == "recipe" and not {"training", "imported"} & document.data.keys():
         return "config to import a model with"
     if kind is None:
-        raise document.error((), "neither a suite (groups), an edit (edit) nor a recipe (architecture)")
+        raise document.error(
+            (), "neither a suite (groups), an edit (edit), a recipe (architecture) nor a manifest (entry)"
+        )
     return kind
 
 
-def _load(kind: str, document: "Document", folder: Path) -> None:
+def _load(kind: str, document: "Document", path: Path) -> None:
     if kind == "recipe":
         from models.recipe import load_recipe
 
-        load_recipe(document, folder)
+        load_recipe(document, path.parent)
     elif kind.startswith("config"):
         from models.recipe import load_shape
 
-        load_shape(document, folder)
+        load_shape(document, path.parent)
+    elif kind == "manifest":
+        from game.plugins.manifest import AUDITOR_FILE, MANIFESTS, manifest_of
+
+        manifest_of(document, path.name if path.name in MANIFESTS else AUDITOR_FILE, path.parent)
     elif kind == "edit":
         from edits.kinds import load_spec
 

@@ -226,7 +226,8 @@ def test_validate_shows_every_fault_of_every_file(tmp_path: Path, capsys: pytest
     assert lines[0] == f"{good}: valid recipe"
     assert lines[1].startswith(f"{bad}:1:10: version: ")
     assert [line for line in lines if line.startswith(f"{bad}:7:") and 'did you mean "max_steps"?' in line]
-    assert f"{other}:1:1: neither a suite (groups), an edit (edit) nor a recipe (architecture)" in lines
+    known = "a suite (groups), an edit (edit), a recipe (architecture) nor a manifest (entry)"
+    assert f"{other}:1:1: neither {known}" in lines
     assert lines[-1] == f"{missing}: no such file"
 
 
@@ -237,6 +238,16 @@ def test_validate_knows_an_edit_by_its_content(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert said.startswith(f'{spec}:4:14: edit.kind: unknown edit kind "rrom"; allowed: ')
     assert said.endswith('did you mean "rrome"?\n')
+
+
+def test_validate_knows_the_manifest_of_a_plug_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = tmp_path / "red.yaml"
+    manifest.write_text("name: mine\nversion: 0.1.0\napi: 1\nentry: mine.py@Mine\n")
+    assert outcome("validate", str(manifest)) == 2
+    assert f"{manifest}:4:8: entry: no such file" in capsys.readouterr().out
+    (tmp_path / "mine.py").write_text("")
+    assert outcome("validate", str(manifest)) == 0
+    assert capsys.readouterr().out == f"{manifest}: valid manifest\n"
 
 
 def test_sound_files_are_told_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
