@@ -34,6 +34,7 @@ from models.transformer import Transformer
 
 NAMES = [entry.name for entry in tools()]
 SPECS = Path(__file__).resolve().parents[3] / "edits" / "specs"
+NULL_BANDS = SPECS.parents[1] / "docs" / "decisions" / "024-null-bands.md"
 SAVED = re.compile(r"(\w+)\.json:(.*)")
 
 
@@ -125,6 +126,11 @@ def test_a_result_carries_its_tool_s_name_and_at_least_one_view(tool: Tool, resu
     assert result.tool == tool.name
     assert result.view
     assert result.summary
+
+
+def test_a_tool_without_a_null_band_is_named_where_it_is_said_why(tool: Tool, result: ToolResult) -> None:
+    without = all(each.null is None for each in result.summary)
+    assert not without or f"`{tool.name}`" in NULL_BANDS.read_text(encoding="utf-8")
 
 
 def test_a_second_run_costs_what_was_told_and_finds_the_same(
