@@ -52,12 +52,13 @@ MEMBERS: Mapping[str, type[Reader]] = {
 class Ensemble:
     """One calibrated belief over what many single signals read.
 
-    Members are asked cheapest first, by what they took in practice, each only if so many credits are left;
-    what two of them ask in the same words is paid once. A member that fails loses the others nothing. The
-    belief is the one that was fitted to those who were asked: a number that nobody read is no evidence.
+    Asked are those who told anything in practice that the others had not, cheapest first, each only if what
+    it took in practice is left; what two of them ask in the same words is paid once. A member that fails
+    loses the others nothing. The belief is the one that was fitted to those who were asked: a number that
+    nobody read is no evidence.
 
     Attributes:
-        members: Whom to ask; all of those fitted if empty.
+        members: Who may be asked; everybody if empty. `audit-game fit` practises with these.
         memory: Between `audit` and `judge`.
     """
 
@@ -66,13 +67,12 @@ class Ensemble:
     memory: list[Suspects] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
-        fit = TeamFit.beside(__file__)
-        prices = fit.prices.get(brief.league, {})
+        fit, team = TeamFit.beside(__file__), self.team()
         evidence, asked = Evidence(), []
-        for name, member in sorted(self.team().items(), key=lambda each: prices.get(each[0], 0.0)):
-            if name in prices and prices[name] <= toolbox.budget.remaining:
-                evidence = evidence.joined(asked_one(name, member, toolbox, brief))
-                asked.append(name)
+        for step in sorted(fit.steps_of(brief), key=lambda step: step.price):
+            if step.member in team and step.price <= toolbox.budget.remaining:
+                evidence = evidence.joined(asked_one(step.member, team[step.member], toolbox, brief))
+                asked.append(step.member)
         report, self.memory[:] = undone(toolbox, brief, fit.believed_of(brief, evidence, asked))
         return report
 

@@ -48,23 +48,21 @@ class TeamFit(Fit):
 
     Attributes:
         steps: By league, or league and task, whom to ask first, those that pay.
-        prices: By league, what each member that reads anything took in practice, credits.
     """
 
     steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The fit that `to_json` wrote."""
         fit = Fit.from_json(data)
         steps = {name: tuple(Step(**each) for each in found) for name, found in data["steps"].items()}
-        return cls(fit.auditor, fit.suite, fit.digest, fit.cases, fit.beliefs, steps, data["prices"])
+        return cls(fit.auditor, fit.suite, fit.digest, fit.cases, fit.beliefs, steps)
 
     def to_json(self) -> dict[str, Any]:
         """The fit as JSON-ready data."""
         steps = {name: [vars(step) for step in found] for name, found in self.steps.items()}
-        return super().to_json() | {"steps": steps, "prices": self.prices}
+        return super().to_json() | {"steps": steps}
 
     def believed_of(self, brief: Brief, evidence: Evidence, asked: Iterable[str]) -> Report:
         """What the belief says that was fitted to the most of the members that were asked; else the prior.

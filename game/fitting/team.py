@@ -19,7 +19,6 @@ from game.loader import LoadedAuditor
 
 STRENGTH = 0.1  # of the penalty while members are compared
 LEAST_GAIN = 0.005  # nats that a member must take away to be asked at all
-TIERS = (1.0, 100.0, 1000.0, 4000.0)  # credits; who is asked by price alone is often all below one of these
 
 Members = frozenset[str]
 
@@ -38,7 +37,7 @@ def team_fit_of(
 
     For every league, and every task of it with cases enough: members are put in the order in which asking
     them pays, greedily, by the surprise that they take away for a credit on bases unseen. A belief is fitted
-    for every beginning of that order, for all who cost less than each of some prices, and for all.
+    for every beginning of that order, and of the order of their prices.
 
     Args:
         name: Of the team.
@@ -47,25 +46,23 @@ def team_fit_of(
     """
     practice = _Practice(readings)
     steps: dict[str, tuple[Step, ...]] = {}
-    prices: dict[str, dict[str, float]] = {}
     rows: list[Fitted] = []
     for league in practice.leagues:
-        prices[league] = practice.prices(league)
+        prices = practice.prices(league)
         for belief, own in practice.groups(league):
-            steps[belief] = tuple(practice.steps(own, prices[league]))
-            rows += practice.beliefs(belief, own, _asked(steps[belief], prices[league]))
+            steps[belief] = tuple(practice.steps(own, prices))
+            rows += practice.beliefs(belief, own, _asked(steps[belief]))
     beliefs = {row.name: row.belief for row in rows if row.belief is not None}
     paying = {name: each for name, each in steps.items() if each}
     cases = len(practice.joined)
-    return TeamFit(name, suite.name, suite.digest, cases, beliefs, paying, prices), tuple(rows)
+    return TeamFit(name, suite.name, suite.digest, cases, beliefs, paying), tuple(rows)
 
 
-def _asked(steps: Sequence[Step], prices: Mapping[str, float]) -> tuple[Members, ...]:
-    """The sets of members that have a belief."""
-    order = [step.member for step in steps]
-    found = [frozenset(order[: count + 1]) for count in range(len(order))]
-    found += [frozenset(name for name, price in prices.items() if price <= tier) for tier in TIERS]
-    return tuple(dict.fromkeys(each for each in [*found, frozenset(prices)] if each))
+def _asked(steps: Sequence[Step]) -> tuple[Members, ...]:
+    """The sets of members that have a belief: those who pay, in the order in which they do, and by price."""
+    by_price = sorted(steps, key=lambda step: step.price)
+    orders = ([step.member for step in order] for order in (steps, by_price))
+    return tuple(dict.fromkeys(frozenset(order[: n + 1]) for order in orders for n in range(len(order))))
 
 
 class _Practice:

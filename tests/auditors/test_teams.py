@@ -80,7 +80,6 @@ def test_who_tells_most_for_a_credit_is_asked_first_and_who_tells_nothing_never(
     assert [step.member for step in steps] == ["cheap", "dear"]
     assert [step.price for step in steps] == [2.0, 500.0]
     assert steps[0].before > steps[0].after == steps[1].before > steps[1].after
-    assert fit.prices == {"whitebox": PRICES}
 
 
 def test_a_belief_for_whoever_was_asked(fit: TeamFit) -> None:
@@ -96,11 +95,7 @@ def test_a_belief_for_whoever_was_asked(fit: TeamFit) -> None:
 
 def test_the_beliefs_of_every_set_are_calibrated() -> None:
     _, rows = team_fit_of("team", tiny_suite(), practised())
-    assert {row.name for row in rows} >= {
-        "whitebox:cheap",
-        "whitebox:cheap+dear",
-        "whitebox:cheap+dear+noise",
-    }
+    assert {row.name for row in rows} == {"whitebox:cheap", "whitebox:cheap+dear"}
     assert max(row.error for row in rows if row.belief is not None) < 0.1
 
 
