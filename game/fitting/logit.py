@@ -13,7 +13,8 @@ from game.fitting.readings import Reading
 
 Array = Any  # of numpy, whose own types say no shapes
 TERMS = ("weight", "tail", "given")  # of each number, in the order of the columns
-ROUNDED = 4  # significant digits of what is kept
+DIGITS = 4  # significant ones of a scale
+PLACES = 3  # decimal ones of log-odds, of which a thousandth says nothing
 _LEAST_SCALE = 1e-6
 
 
@@ -160,26 +161,22 @@ def belief_of(scales: Scales, weights: Array, sharpness: float, shift: float) ->
     """The belief of those weights, in rounded numbers; what is worth nothing is left out."""
     of_places, of_whole = np.split(weights[1:], [len(TERMS) * len(scales.places)])
     return Belief(
-        rounded(weights[0]),
+        round(float(weights[0]), PLACES),
         _weights(scales.places, of_places),
         _weights(scales.whole, of_whole),
-        rounded(sharpness),
-        rounded(shift),
+        round(float(sharpness), PLACES),
+        round(float(shift), PLACES),
     )
-
-
-def rounded(value: float) -> float:
-    """The number with four significant digits."""
-    return float(f"{value:.{ROUNDED}g}")
 
 
 def _weights(scales: dict[str, tuple[float, float]], flat: Array) -> dict[str, Weight]:
     rows = flat.reshape(len(scales), len(TERMS))
     found = {}
     for (name, (centre, scale)), terms in zip(scales.items(), rows, strict=True):
-        values = dict(zip(TERMS, map(rounded, terms), strict=True))
+        values = dict(zip(TERMS, (round(float(term), PLACES) for term in terms), strict=True))
         if any(values.values()):
-            found[name] = Weight(rounded(centre), rounded(scale), **values)
+            centre, scale = (float(f"{each:.{DIGITS}g}") for each in (centre, scale))
+            found[name] = Weight(centre, scale, **values)
     return found
 
 

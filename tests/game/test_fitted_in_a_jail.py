@@ -1,0 +1,87 @@
+"""An auditor with a fit says the same in a jail, where it reads its own fit and nobody else's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from game.auditing.belief import Belief, Fit, Weight
+from game.loader import load_auditor
+from game.referee import play_round
+from game.sandbox.check import reach
+from game.sandbox.isolated import load_isolated
+from game.sandbox.tiers import JAILS, Tier
+from game.sandbox.warden import unavailable
+from game.sources import digest_of, files_of
+from tests.game.hand_made import MLP, case, truth
+
+FITTED = '''"""Believes what its fit says of one number, and looks around."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from game.api import Brief, Report, Toolbox
+from game.auditing.belief import Fit
+from game.auditing.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Fitted:
+    def read(self, toolbox: Toolbox, brief: Brief) -> Evidence:
+        norm = float(toolbox.weight("blocks.0.mlp.W_out").norm())
+        try:
+            notes = Path(__file__).with_name("other.json").read_text()
+        except OSError:
+            notes = "nothing else"
+        return Evidence({c: {"norm": norm} for c in brief.component_prior}, notes=notes)
+
+    def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
+        return Fit.beside(__file__).believed(brief, self.read(toolbox, brief))
+'''
+BELIEF = Belief(0.1, {"norm": Weight(1.0, 0.7, 0.9)}, {}, 0.8, 0.3)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "fitted.py"
+    found.write_text(FITTED)
+    write(found, BELIEF)
+    (tmp_path / "other.json").write_text("another's fit")
+    return found
+
+
+def write(file: Path, belief: Belief) -> None:
+    fit = Fit("Fitted", "dev", "0" * 64, 10, {"whitebox": belief})
+    file.with_suffix(".json").write_text(json.dumps(fit.to_json()))
+
+
+@pytest.mark.parametrize("tier", [tier for tier in JAILS if tier != "process"])
+def test_a_fit_is_read_in_a_jail_and_no_other_file_beside_it(tier: Tier, file: Path) -> None:
+    if reason := unavailable(tier):
+        pytest.skip(f"{tier}: {reason}")
+    reference, dealt = f"{file}@Fitted", case(0, truth(MLP))
+    near = play_round(dealt, load_auditor(reference, {}), 0)
+    with reach([tier], [str(each) for each in files_of(file)]) as sandbox:
+        far = play_round(dealt, load_isolated(reference, {}, sandbox), 0)
+    assert (near.status, far.status) == ("DONE", "DONE")
+    assert (far.p_edited, far.components) == (near.p_edited, near.components)
+    assert far.p_edited != dealt.brief.prior
+    assert (near.notes, far.notes) == ("another's fit", "nothing else")
+
+
+def test_another_fit_is_another_competitor(file: Path) -> None:
+    digests = [digest_of(file)]
+    write(file, Belief(0.2, {}, {}))
+    digests.append(digest_of(file))
+    file.with_suffix(".json").unlink()
+    digests.append(digest_of(file))
+    assert len(set(digests)) == 3
+    assert files_of(file) == (file,)
+
+
+def test_a_team_is_another_competitor_when_a_member_changes() -> None:
+    shipped = Path(__file__).resolve().parent.parent.parent / "auditors"
+    files = files_of(shipped / "sequential.py")
+    assert files[0] == shipped / "sequential.py"
+    assert {shipped / "ensemble.py", shipped / "spectral_spike.py"} <= set(files)
+    assert shipped / "oracle.py" not in files
