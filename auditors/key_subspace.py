@@ -138,7 +138,7 @@ class KeySubspace:
     def _found(self, toolbox: Toolbox, brief: Brief) -> tuple[Evidence, tuple[Mapping[str, Any], ...], Fine]:
         layers = mlp_layers(brief.config)
         try:
-            changes = _changes(toolbox, toolbox.reference())
+            changes = output_changes(toolbox, toolbox.reference())
             count = min(self.prompts, int(toolbox.budget.remaining))
             if brief.corpus == "none" or count < LEAST or not layers:
                 return Evidence(notes="no keys to look at"), (), Fine()
@@ -162,7 +162,7 @@ class KeySubspace:
         return Evidence(places, notes=notes or "no W_out differs"), claims, _fine(found)
 
 
-def _changes(model: Toolbox, reference: Toolbox) -> dict[int, tuple[Tensor, Tensor]]:
+def output_changes(model: Toolbox, reference: Toolbox) -> dict[int, tuple[Tensor, Tensor]]:
     """By layer, `W_out` less the reference's, and `W_out`; in the model's coordinates, the mean taken out."""
     own = read_canonical(model)
     other = read_canonical(reference).aligned(own)

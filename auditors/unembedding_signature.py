@@ -79,8 +79,8 @@ class UnembeddingSignature:
         try:
             prompts = min(self.prompts, int(toolbox.budget.remaining))
             asked = prompts if brief.corpus == "prompts" and prompts >= LEAST else 0
-            own = _statistics(toolbox, asked)
-            others = [_statistics(box, 0) for box in siblings_of(toolbox)]
+            own = column_statistics(toolbox, asked)
+            others = [column_statistics(box, 0) for box in siblings_of(toolbox)]
         except (AccessError, BudgetExceededError) as refused:
             return Evidence(notes=str(refused)), {}
         classes = _classes(brief.task)
@@ -99,7 +99,7 @@ class UnembeddingSignature:
         return Evidence({Component("unembed"): numbers}, notes="; ".join(seen)), signatures
 
 
-def _statistics(box: Toolbox, prompts: int) -> dict[str, Tensor]:
+def column_statistics(box: Toolbox, prompts: int) -> dict[str, Tensor]:
     """The statistics of each token's column, `[d_vocab]`; `pull` only where prompts are granted."""
     columns = read_canonical(box).rows["unembed.W_U"]  # [d_vocab, d_model], gains folded in, centred
     found = {"mean": _entries(box).mean(0), "norm": columns.norm(dim=1)}

@@ -64,15 +64,11 @@ def budget_area(curve: Mapping[float, Figure]) -> Figure:
 
 
 def claims(names: Sequence[str] = ()) -> dict[str, Figure | Missing]:
-    """What `benchmarks/claims` measures of papers: ours, with the paper's figure as peer."""
+    """What `benchmarks/claims` measures of papers, by `claim.<paper>.<what>`, the paper's figure as peer."""
     found: dict[str, Figure | Missing] = {}
     for file in sorted(CLAIMS.glob("*.py")):
-        if file.stem.startswith("_") or (names and file.stem not in names):
-            continue
-        measured: Mapping[str, Figure | Missing] = import_module(f"benchmarks.claims.{file.stem}").measured()
-        found |= {
-            f"claim.{file.stem}.{key}" if key else f"claim.{file.stem}": measured[key] for key in measured
-        }
+        if not file.stem.startswith("_") and (not names or file.stem in names):
+            found |= import_module(f"benchmarks.claims.{file.stem}").measured()
     return found
 
 
