@@ -22,6 +22,7 @@ bench: $(INSTALLED)
 	.venv/bin/python -m benchmarks.edits
 	.venv/bin/python -m benchmarks.referee
 	.venv/bin/python -m benchmarks.tools
+	.venv/bin/python -m benchmarks.claims
 
 interop: .venv-tl3/.installed .venv-tl4/.installed
 	.venv-tl3/bin/python -m pytest -q -rs tests/interop
