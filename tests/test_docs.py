@@ -1,6 +1,7 @@
 """What the documentation shows is tried: commands, YAML, code and every file that it names."""
 
 import importlib.util
+import io
 import re
 import shlex
 import sys
@@ -140,6 +141,29 @@ def test_files_in_a_sentence_exist(page: Path) -> None:
     files = [span.partition("@")[0] for span in spans]
     ours = [file for file in files if OURS.fullmatch(file) and file != TO_BE_WRITTEN]
     assert [file for file in ours if not (ROOT / file).exists()] == []
+
+
+def test_the_game_that_a_page_shows_can_be_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "playing-blue.md"
+    (transcript,) = blocks(page, "text")
+    typed = [line.removeprefix("blue> ") for line in transcript.splitlines() if line.startswith("blue> ")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(typed)))
+    monkeypatch.setenv("COLUMNS", "100")
+    suite = str(ROOT / "docs" / "examples" / "first-case.yaml")
+    where = ["--seed", "2", "--log-dir", str(tmp_path), "--panel", "none"]
+    assert main(["play", suite, "--as", "blue", *where]) == 0
+    said = capsys.readouterr()
+    shown = {line.strip() for line in (said.out + said.err).splitlines()}
+    told = [
+        line.strip()
+        for line in transcript.splitlines()
+        if line.startswith((" ", "\u2502", "spike", "charged"))
+    ]
+    missing = [line for line in told if line not in shown]
+    assert len(told) >= 30
+    assert len(missing) <= 10, missing  # seconds, the panel, and digits that hang on the processor
 
 
 def test_the_picture_is_drawn_on_its_own_ground() -> None:

@@ -8,6 +8,8 @@ from game.case import Truth
 from game.referee import base_parts
 from models.recipe import named_recipe
 
+NOWHERE = "none"  # where a control was written to
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -60,6 +62,8 @@ def true_fields(truth: Truth, base: str) -> dict[str, tuple[Any, ...]]:
         found["layer"] = tuple(sorted({c.layer for c in written if c.layer is not None}))
         heads = tuple(sorted({c.head for c in written if c.head is not None}))
         found |= {"head": heads} if heads else {}
+    else:
+        found |= dict.fromkeys(("component", "layer", "head"), (NOWHERE,))
     if "facts" in edit:
         found |= _facts(edit["facts"], base)
     return found

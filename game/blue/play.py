@@ -138,9 +138,7 @@ class Play:
         """
         if self.said is None or self.asked:
             raise StageError(f"{self.case.id}: report and judgement come first")
-        with one_thread():  # as `verify` scores again
-            record = self._record(self.said)
-        run = self.store.run()
+        record, run = self._record(self.said), self.store.run()
         self.store.save_round(key_of(run), record, run.created, self.journal.closed())
         return seal_run(self.store)
 
@@ -181,7 +179,7 @@ def playing(folder: Path) -> Iterator[Play]:
         RunInUseError: Another process plays it.
         StoreError: It is over, was never dealt to the end, or is damaged.
     """
-    with open_run(folder) as store:
+    with open_run(folder) as store, one_thread():  # as auditors play, so that a repeat shows the same
         run = store.run()
         case = store.case(run.config["cases"][0])
         if case is None or run.commitments is None:

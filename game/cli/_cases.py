@@ -150,7 +150,10 @@ def read_json(text: str, where: str) -> Any:
     except OSError as error:
         raise CommandError(f"{where}: {text}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"{where}: no JSON: {error}") from error
+        quotes = """in quotes, such as '{"family": "rrome"}'"""
+        raise CommandError(
+            f"{where}: no JSON: {error}; wanted a file, - for stdin, or JSON {quotes}"
+        ) from error
 
 
 def report_from(args: argparse.Namespace, belief: Any, brief: "Brief") -> "Report":
@@ -204,7 +207,8 @@ def add_judge_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("answer", nargs="?", metavar="JSON", help="probabilities: a file, - or inline")
     for flag, what in (("--set", "edited, and this set is about it"), ("--prompt", "its answer changed")):
         name = flag.removeprefix("--") + "s"
-        parser.add_argument(flag, dest=name, action="append", default=[], metavar="N=P", help=what)
+        parser.add_argument(flag, dest=name, nargs="+", action="extend", default=[], metavar="N=P", help=what)
+    parser.add_argument("--all", dest="every", action="store_true", help="show every prompt, not every set")
 
 
 def judgement_from(args: argparse.Namespace, play: "Play") -> "Judgement | None":

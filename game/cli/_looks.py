@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from game.blue.play import Play
     from game.by_hand.menu import Tool
 
+HOW = "judge --set 3=0.8 says that it is what set 3 is about, with 0.8"
+
 
 def looked_at(play: "Play", tool: "Tool", chosen: argparse.Namespace) -> None:
     """Say the price, run the tool, say what was charged, and show what it found.
@@ -90,7 +92,8 @@ def show_challenge(args: argparse.Namespace, challenge: "Challenge", task: "Publ
             print("\t".join((*place, f"{rho:.4f}", text)))
         return
     from game.cli._console import console
-    from game.report.blue_view import challenge_view
+    from game.report.blue_view import challenge_view, sets_view
 
-    console().print(challenge_view(challenge, task, {}))
-    say("on which prompts did the edit change the top answer? judge --set 3=0.8: it is about set 3, with 0.8")
+    every = getattr(args, "every", False)
+    console().print(challenge_view(challenge, task) if every else sets_view(challenge, task))
+    say(f"what was edited, if anything? {HOW}{'' if every else '; judge --all shows every prompt'}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LEAVE = ("quit", "exit")
 COMMANDS = {
     "help": ("help [TOOL]", "what can be typed, or one tool's arguments and what they mean"),
-    "tools": ("tools", "every tool, what it tells and what it costs"),
+    "tools": ("tools [WORD]", "every tool, or those that mention a word: what each tells and costs"),
     "price": ("price TOOL ...", "what a tool's line would cost; nothing is run"),
     "brief": ("brief", "what is known of the case"),
     "note": ("note TEXT", "keep a note"),
@@ -195,10 +195,15 @@ class Shell:
             print("\n".join(f"{usage:{wide}}  {text}" for usage, text in COMMANDS.values()))
             print(f"{'TOOL ARGUMENTS':{wide}}  run a tool, such as spike --samples sample:400")
 
-    def _tools(self, _rest: Sequence[str]) -> None:
-        from game.cli.tool import list_tools
+    def _tools(self, rest: Sequence[str]) -> None:
+        from game.catalogue import tool_prices, tools
+        from game.cli._console import console
+        from game.report.blue_view import tools_view
 
-        list_tools(self.args)
+        prices = tool_prices()
+        rows = [(each.name, each.summary, prices.get(each.name, "")) for each in tools() if not each.broken]
+        found = [row for row in rows if all(word.lower() in " ".join(row).lower() for word in rest)]
+        console().print(tools_view(found))
 
     def _brief(self, _rest: Sequence[str]) -> None:
         from game.blue.telling import brief_data
@@ -248,7 +253,8 @@ class Shell:
         challenge = self.play.challenge()
         judgement = judgement_from(chosen, self.play)
         if judgement is None:
-            show_challenge(self.args, challenge, self.play.brief.task)
+            shown = argparse.Namespace(**vars(self.args) | {"every": chosen.every})
+            show_challenge(shown, challenge, self.play.brief.task)
         else:
             self.play.judge(judgement)
 

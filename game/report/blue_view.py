@@ -12,6 +12,7 @@ from game.api import Brief, Challenge, PublicTask, Report
 from game.blue.claims import Comparison
 from game.blue.outlook import Outlook
 from game.blue.panel import Opinion
+from game.blue.sayings import SHOWS
 from game.report.bars import probability_bar
 from game.report.plain_text import one_line
 
@@ -40,6 +41,17 @@ def brief_view(brief: Brief) -> RenderableType:
     return _pairs(rows)
 
 
+def tools_view(rows: Sequence[tuple[str, str, str]]) -> RenderableType:
+    """A line for each tool: its name, what it tells, its price in credits."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("tool", no_wrap=True, min_width=max((len(name) for name, _, _ in rows), default=0))
+    table.add_column("what it tells", no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column("credits", no_wrap=True, overflow="ellipsis", ratio=1)
+    for name, summary, price in rows:
+        table.add_row(Text(name, style="bold"), Text(summary), Text(price, style="dim"))
+    return table
+
+
 def outlook_view(report: Report, found: Sequence[Outlook]) -> RenderableType:
     """What a belief would score under each outcome."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -61,33 +73,42 @@ def outlook_view(report: Report, found: Sequence[Outlook]) -> RenderableType:
     return Group(Text(f"edited with {report.p_edited:.3f}; {left}", style="dim"), table)
 
 
-def challenge_view(challenge: Challenge, task: PublicTask, model: Mapping[int, float]) -> RenderableType:
-    """The prompts of a challenge, set by set.
+def sets_view(challenge: Challenge, task: PublicTask) -> RenderableType:
+    """A line for each set of a challenge: its shortest prompts of the two strata on which its edit shows."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("set", "prompts"):
+        table.add_column(heading, justify="right")
+    for heading in ("an affected one", "a paraphrase"):
+        table.add_column(heading, ratio=1)
+    table.add_column("prior", justify="right")
+    for number in range(1 + max(challenge.target_set, default=-1)):
+        of_set = [i for i, each in enumerate(challenge.target_set) if each == number]
+        shortest = sorted(of_set, key=lambda i: int(challenge.lengths[i]))
+        shown = [next((i for i in shortest if challenge.stratum[i] == stratum), None) for stratum in SHOWS]
+        texts = [Text("" if i is None else f"{i}: {_prompt(challenge, i, task)}") for i in shown]
+        prior = max((challenge.prior[i] for i in of_set), default=0.0)
+        table.add_row(str(number), str(len(of_set)), *texts, f"{prior:.3f}")
+    return table
 
-    Args:
-        challenge: What is asked.
-        task: Knows the words.
-        model: What is believed of prompts so far, by number; empty before.
-    """
+
+def challenge_view(challenge: Challenge, task: PublicTask) -> RenderableType:
+    """Every prompt of a challenge, set by set."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("set", "prompt"):
         table.add_column(heading, justify="right")
     for heading in ("stratum", "text"):
         table.add_column(heading)
     table.add_column("prior", justify="right")
-    if model:
-        table.add_column("believed", justify="right")
     for number in sorted(range(len(challenge.prior)), key=lambda i: (challenge.target_set[i], i)):
-        row = challenge.tokens[number, : int(challenge.lengths[number])].tolist()
-        table.add_row(
-            str(challenge.target_set[number]),
-            str(number),
-            challenge.stratum[number],
-            Text(task.text(row[row[0] == task.bos :])),
-            f"{challenge.prior[number]:.3f}",
-            *([f"{model[number]:.3f}"] if model else []),
-        )
+        place = (str(challenge.target_set[number]), str(number), challenge.stratum[number])
+        table.add_row(*place, Text(_prompt(challenge, number, task)), f"{challenge.prior[number]:.3f}")
     return table
+
+
+def _prompt(challenge: Challenge, number: int, task: PublicTask) -> str:
+    """A prompt in words, without the token that every sequence begins with."""
+    row = challenge.tokens[number, : int(challenge.lengths[number])].tolist()
+    return task.text(row[row[0] == task.bos :])
 
 
 def opinions_view(found: Sequence[Opinion]) -> RenderableType:

@@ -30,6 +30,7 @@ from game.rules.faults import ReportError
 from game.runs.database import StoreError
 from game.runs.run_folder import DATABASE
 from game.runs.tournament import Source
+from game.toolbox.prices import weight_price
 from models.zoo import Trained
 from tests.game import hand_made
 
@@ -249,6 +250,37 @@ def test_a_killed_process_loses_nothing_and_is_charged_once(run: Run, by_hand: N
 
 def standing_journal(folder: Path) -> Path:
     return opening.journal_path(folder, standing(folder).run)
+
+
+LOOKING = """
+import sys, time
+from pathlib import Path
+from game.blue.play import playing
+with playing(Path(sys.argv[1])) as play:
+    for name in sorted(play.brief.config.weight_shapes()):
+        play.subject.box.weight(name)
+        print(name, flush=True)
+        time.sleep(0.02)
+    print("done", flush=True)
+"""
+
+
+def test_a_process_killed_while_it_looks_is_charged_for_each_call_once(
+    run: Run, by_hand: None, suite: Path
+) -> None:
+    _, (dealt,), _ = run("case", "open", str(suite))
+    folder = Path(dealt["folder"])
+    for shown in (1, 9, 14, None):  # lines after which it is killed
+        words = [sys.executable, "-c", LOOKING, str(folder)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as looking:
+            assert looking.stdout is not None
+            told = [line for _, line in zip(range(shown or 1000), looking.stdout, strict=False)]
+            looking.kill()
+        spent = standing(folder).spent
+        assert spent >= sum(weight_price(hand_made.CONFIG, line.strip()) for line in told if line != "done\n")
+    assert told[-1] == "done\n"
+    every = sum(weight_price(hand_made.CONFIG, name) for name in hand_made.CONFIG.weight_shapes())
+    assert spent == pytest.approx(every)
 
 
 def test_a_call_that_fails_is_not_charged(run: Run, by_hand: None, suite: Path) -> None:
