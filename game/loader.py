@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -22,6 +22,7 @@ from game.plugins.manifest import AUDITOR_FILE, RED_FILE
 from game.plugins.place import Place, PlaceError, place_of
 from game.plugins.register import RegisterError, submission, submissions
 from game.sandbox.tiers import Tier
+from game.sources import digest_of, source_of
 from models.naming import one_line, unknown
 
 
@@ -133,17 +134,34 @@ def load_auditor(reference: str, settings: Mapping[str, Any]) -> LoadedAuditor:
     strategy = _strategy(AUDITOR, reference, place)
     auditor: Auditor = _with_settings(AUDITOR, reference, strategy, settings)
     sees_reference = bool(getattr(strategy, "sees_reference", False))
+    identity = None
+    if place and place.folder:
+        identity = {"settings": settings_of(auditor), "source": _digest(AUDITOR, place)}
     return LoadedAuditor(
         name=place.name if place else reference,
         auditor=auditor,
         yardstick=sees_reference or bool(getattr(strategy, "yardstick", False)),
         sees_reference=sees_reference,
-        identity=_identity(place, auditor) if place and place.folder else None,
+        identity=identity,
     )
 
 
-def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, RedStrategy]:
-    """The red strategy of a reference, with its name.
+class LoadedStrategy(NamedTuple):
+    """A red strategy ready to plan.
+
+    Attributes:
+        name: As it appears in tables.
+        strategy: The plug-in, with its settings.
+        source: Digest of its file or folder; another one is another competitor.
+    """
+
+    name: str
+    strategy: RedStrategy
+    source: str
+
+
+def load_strategy(reference: str, settings: Mapping[str, Any]) -> LoadedStrategy:
+    """The red strategy of a reference.
 
     Raises:
         LoadError: As for an auditor.
@@ -151,7 +169,8 @@ def load_strategy(reference: str, settings: Mapping[str, Any]) -> tuple[str, Red
     place = RED.place(reference)
     strategy = _strategy(RED, reference, place)
     planner: RedStrategy = _with_settings(RED, reference, strategy, settings)
-    return place.name if place else reference, planner
+    source = _digest(RED, place) if place else digest_of(source_of(planner))
+    return LoadedStrategy(place.name if place else reference, planner, source)
 
 
 def settings_of(auditor: Any) -> dict[str, Any]:
@@ -161,12 +180,16 @@ def settings_of(auditor: Any) -> dict[str, Any]:
     return {name: value if isinstance(value, plain) else repr(value) for name, value in values.items()}
 
 
-def _identity(place: Place, auditor: Auditor) -> dict[str, Any]:
-    """What makes a folder's auditor another competitor: its settings, and every file of the folder."""
+def _digest(role: Role, place: Place) -> str:
+    """Of every file that a plug-in of the user's own is made of.
+
+    Raises:
+        LoadError: One of them cannot be read, or must not be there.
+    """
     try:
-        return {"settings": settings_of(auditor), "source": place.digest()}
+        return place.digest()
     except PlaceError as error:
-        raise LoadError(f"{AUDITOR.name} {error}") from error
+        raise LoadError(f"{role.name} {error}") from error
 
 
 def _strategy(role: Role, reference: str, place: Place | None) -> type[Any]:

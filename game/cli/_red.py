@@ -10,6 +10,7 @@ from game.cli._isolation import isolated
 from game.cli._names import check_name, is_path, load_auditors, shipped_players
 from game.cli._progress import say, watching
 from game.cli._rounds import check_device
+from game.plugins.reference import is_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,18 +78,18 @@ def _spec(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str,
 
 def _strategy(args: argparse.Namespace, panel: "list[LoadedAuditor]") -> "tuple[str, list[Faced], Path]":
     """A strategy's plans for random targets."""
-    if not is_path(args.target):
+    if not (is_path(args.target) or is_folder(args.target)):
         check_name("red strategy", args.target, strategies())
     with watching(args) as watch, told_to_user():
         from game.loader import load_strategy
         from game.red.strategies import strategy_source
         from game.runs.tournament import play_source
 
-        name, strategy = load_strategy(args.target, {})
+        loaded = load_strategy(args.target, {})
         terms = _terms(args, args.recipe or "facts-small")
-        source = strategy_source(name, strategy, panel, terms, args.seed, watch)
+        source = strategy_source(loaded, panel, terms, args.seed, watch)
         result = play_source(source, panel, args.seed, args.log_dir, watch, args.device)
-    return f"{name} on {terms.recipe}", [_faced(result, name, name)], result.folder
+    return f"{loaded.name} on {terms.recipe}", [_faced(result, loaded.name, loaded.name)], result.folder
 
 
 def _terms(args: argparse.Namespace, recipe: str) -> "Terms":

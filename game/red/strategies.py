@@ -3,12 +3,9 @@
 A strategy may try specifications against the panel, on other worlds than those it is judged on.
 """
 
-import hashlib
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +21,7 @@ from game.dealing.dealer import ATTEMPTS, Dealer, DealError, OnStep, plan_cases,
 from game.dealing.delivery import delivered, truth_of
 from game.dealing.master import Master
 from game.dealing.suite import as_data
-from game.loader import LoadedAuditor
+from game.loader import LoadedAuditor, LoadedStrategy
 from game.red.play import GIVEN, PARTS, Terms, family_of, playable, spec_suite
 from game.referee import play_round
 from game.runs.events import ModelTraining
@@ -192,8 +189,7 @@ class StrategyDealer:
 
 
 def strategy_source(
-    name: str,
-    strategy: RedStrategy,
+    loaded: LoadedStrategy,
     panel: Sequence[LoadedAuditor],
     terms: Terms,
     seed: int,
@@ -204,9 +200,10 @@ def strategy_source(
     def on_step(model: str, progress: Progress) -> None:
         on_event(ModelTraining(model, progress.step, progress.steps))
 
+    name, strategy, source = loaded
     dealer = StrategyDealer(name, strategy, Panel(panel, terms, seed), terms, seed, on_step)
     config: dict[str, Any] = {"strategy": name, "settings": repr(strategy), "terms": asdict(terms)}
-    config["source"] = hashlib.sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
+    config["source"] = source
     suite = f"red-{name.replace('_', '-').lower()}"
     return Source(suite, WHETHER, config, dealer.case_ids, lambda _master: dealer.deal)
 

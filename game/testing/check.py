@@ -37,8 +37,11 @@ def check_auditor(reference: str, deadline: float = DEADLINE) -> tuple[Finding, 
     Raises:
         IsolationError: A jail that could be built once cannot be built again.
     """
-    with best_sandbox(reference) as sandbox:
-        return tuple(auditor_findings(reference, sandbox, deadline))
+    try:
+        with best_sandbox(reference) as sandbox:
+            return tuple(auditor_findings(reference, sandbox, deadline))
+    except LoadError as error:
+        return tuple(_not_loaded(error, AUDITOR_RULES))
 
 
 def auditor_findings(
@@ -136,7 +139,7 @@ def red_subject(reference: str, deadline: float, recipe: str, settings: Mapping[
     Raises:
         LoadError: It cannot be loaded.
     """
-    name, strategy = load_strategy(reference, settings)
+    name, strategy, _ = load_strategy(reference, settings)
     return RedSubject(
         reference=reference,
         given=settings,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from game.cli import main
-from game.testing.check import LOADS, auditor_findings
+from game.testing.check import LOADS, auditor_findings, check_auditor
 from game.testing.contract import Finding, NotApplicableError, Rule, findings
 
 MANIFEST = """\
@@ -224,6 +224,20 @@ def test_check_plays_in_a_jail_where_there_is_one_and_an_endless_loop_costs_its_
     spoil(folder, LAST, "        while True:\n            pass\n")
     assert main(["check", str(folder), "--deadline", "0.5", "--display", "plain"]) == 1
     assert "TIMEOUT: no report within 0.5 s (sound.py:1" in capsys.readouterr().out
+
+
+def test_a_global_generator_is_found_out_in_a_jail_too(folder: Path) -> None:
+    spoil(folder, LAST, "        import random\n        return Report(random.random())\n")
+    found = {each.rule: each.verdict for each in check_auditor(f"{folder}/")}
+    assert found["nothing depends on a global generator"] == "broken"
+    assert found["the same seed gives the same report"] == "held"  # every jail starts from the same number
+
+
+def test_a_fault_of_the_manifest_is_a_finding_of_the_function_too(folder: Path) -> None:
+    spoil(folder, "api: 1", "api: 2")
+    first, *_ = check_auditor(f"{folder}/")
+    assert (first.rule, first.verdict) == (LOADS, "broken")
+    assert "auditor.yaml:3:6: api: got 2" in first.message
 
 
 def test_check_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

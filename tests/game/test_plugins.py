@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from game.loader import AUDITOR, RED, LoadError, load_auditor, load_strategy
+from game.loader import AUDITOR, LoadError, load_auditor, load_strategy
 from game.plugins.digest import FolderError, folder_digest
 from game.plugins.manifest import AuditorManifest, read_manifest
 from game.referee import play_round
@@ -192,7 +192,7 @@ def test_a_reference_that_leads_nowhere_is_told(
 def test_a_red_strategy_may_be_a_folder_too(tmp_path: Path) -> None:
     (tmp_path / "red.yaml").write_text("name: half\nversion: 0.1.0\napi: 1\nentry: half.py@Half\n")
     (tmp_path / "half.py").write_text(PLAN)
-    assert load_strategy(f"{tmp_path}/", {})[0] == "half"
-    place = RED.place(f"{tmp_path}/")
-    assert place is not None
-    assert place.digest() == folder_digest(tmp_path)
+    loaded = load_strategy(f"{tmp_path}/", {})
+    assert (loaded.name, loaded.source) == ("half", folder_digest(tmp_path))
+    (tmp_path / "table.json").write_text("{}")
+    assert load_strategy(f"{tmp_path}/", {}).source != loaded.source

@@ -142,7 +142,7 @@ def dealer_of(strategy: object, tiny: Trained) -> StrategyDealer:
 
 
 def test_a_strategys_cases_are_its_plans_and_matched_controls(tiny: Trained) -> None:
-    _, plain = load_strategy("plain", {})
+    plain = load_strategy("plain", {}).strategy
     dealer = dealer_of(plain, tiny)
     cases = [dealer.deal(case_id) for case_id in dealer.case_ids]
     assert [case.artefact for case in cases] == [dealer.deal(case_id).artefact for case_id in dealer.case_ids]
