@@ -8,7 +8,7 @@ the same with a reference in other coordinates, which the paper does not try. `d
 defence at twice the key's strength.
 
 What did not transfer: C is measured on prompts about the model's own subjects, as there is no other text; a
-C of all positions is ruled by the few loudest keys, which then lie in every span. Nothing else is lost.
+C of all positions is ruled by the few loudest keys, which then lie in every span.
 """
 
 from collections.abc import Mapping
@@ -44,13 +44,14 @@ def measured() -> Mapping[str, Figure]:
 
 
 def _hit(edit: Rewrite, reference: Toolbox) -> float:
-    """Whether the key that lies in the span best is one of the edited subject's."""
+    """Whether the key that lies in the span best, of the first phrasing's, is one of the edited subject's."""
     box, table = edit.box(), edit.base.facts.table
+    asked = (table.phrasing == 0).nonzero()[:, 0]
     change, weight = output_changes(box, reference)[edit.layer]
     hook = f"blocks.{edit.layer}.mlp.hook_post"
-    found = run(box, table.tokens, [hook])[hook]
-    keys = found[torch.arange(len(found)), table.subject_last].double()
-    best = int(written(change, weight, keys).scores.argmax())
+    found = run(box, table.tokens[asked], [hook])[hook]
+    keys = found[torch.arange(len(asked)), table.subject_last[asked]].double()
+    best = asked[written(change, weight, keys).scores.argmax()]
     return float(int(table.subject[best]) == edit.fact.subject)
 
 
