@@ -86,8 +86,9 @@ def believed(args: argparse.Namespace) -> int:
 
 def reported(args: argparse.Namespace) -> int:
     """Hand the report in; where nothing is to be judged, the case is over."""
-    from game.cli._cases import find_case, played, report_from
+    from game.cli._cases import find_case, panel_names, played, report_from
 
+    panel_names(args.panel)  # before the report is in for good
     found = find_case(args)
     with played(found) as play:
         if found.stage != "closing":
@@ -102,8 +103,9 @@ def reported(args: argparse.Namespace) -> int:
 
 def judged(args: argparse.Namespace) -> int:
     """Show the challenge, or take the answer."""
-    from game.cli._cases import find_case, judgement_from, played
+    from game.cli._cases import find_case, judgement_from, panel_names, played
 
+    panel_names(args.panel)
     found = find_case(args)
     with played(found) as play:
         if found.stage != "closing":

@@ -236,6 +236,11 @@ def panel_names(wanted: Sequence[str] | None) -> list[str]:
     Raises:
         CommandError: An unknown one.
     """
-    from game.cli._names import shipped_auditors
+    from game.catalogue import auditors
+    from game.cli._names import check_name, is_path, shipped_auditors
 
-    return shipped_auditors() if wanted is None else [name for name in wanted if name != "none"]
+    named = shipped_auditors() if wanted is None else [name for name in wanted if name != "none"]
+    for name in named:
+        if not is_path(name):
+            check_name("auditor", name, auditors())
+    return named

@@ -96,4 +96,6 @@ def show_challenge(args: argparse.Namespace, challenge: "Challenge", task: "Publ
 
     every = getattr(args, "every", False)
     console().print(challenge_view(challenge, task) if every else sets_view(challenge, task))
-    say(f"what was edited, if anything? {HOW}{'' if every else '; judge --all shows every prompt'}")
+    say(f"what was edited, if anything? {HOW}")
+    if not every:
+        say("judge --all shows every prompt")

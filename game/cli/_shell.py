@@ -40,9 +40,10 @@ def play_by_hand(args: argparse.Namespace, target: str) -> int:
     Returns:
         0; 2 if it was read from no terminal and a line was refused.
     """
-    from game.cli._cases import dealt, played
+    from game.cli._cases import dealt, panel_names, played
     from game.cli._debriefing import show_debrief
 
+    panel_names(args.panel)
     folder = dealt(args, target)
     with told_to_user():
         from game.blue.opening import standing

@@ -43,7 +43,7 @@ def brief_view(brief: Brief) -> RenderableType:
 
 def tools_view(rows: Sequence[tuple[str, str, str]]) -> RenderableType:
     """A line for each tool: its name, what it tells, its price in credits."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
     table.add_column("tool", no_wrap=True, min_width=max((len(name) for name, _, _ in rows), default=0))
     table.add_column("what it tells", no_wrap=True, overflow="ellipsis", ratio=2)
     table.add_column("credits", no_wrap=True, overflow="ellipsis", ratio=1)

@@ -367,6 +367,7 @@ with playing(Path(sys.argv[1])):
         (("case", "believe", "0.5", "blocks.0.mlp=0.6"), 2, "blocks.0.mlp has 0.6; at most p_edited"),
         (("case", "believe", "0.5", "blocks.9.mlp=0.1"), 2, 'unknown component "blocks.9.mlp"'),
         (("case", "believe", "0.5", "mlp=0.1"), 2, 'component "mlp" is not one of'),
+        (("case", "report", "--p-edited", "0.5", "--panel", "orcale"), 2, 'did you mean "oracle"'),
         (("case", "report"), 2, "--p-edited: missing, and no belief was noted"),
         (("case", "report", "--at", "blocks.0.mlp=0.1"), 2, "got without --p-edited"),
         (("case", "report", "--file", "nothing.json"), 2, "nothing.json: No such file"),
