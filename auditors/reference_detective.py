@@ -138,7 +138,7 @@ class ReferenceDetective:
         if brief.corpus == "none" or prompts < LEAST:
             return Evidence(notes="too few credits to look, or nothing to ask")
         pair = Pair.read(toolbox)
-        moved = self._moved(toolbox, toolbox.sample(prompts))
+        moved = self._moved(toolbox, brief, toolbox.sample(prompts))
         whole = {
             "reference.reversals": math.log1p(moved.reversals),
             "reference.any": moved.reversals / (1 + moved.reversals),
@@ -165,9 +165,12 @@ class ReferenceDetective:
             for component, each in differs.items()
         }
 
-    def _moved(self, toolbox: Toolbox, samples: Samples) -> Moved:
-        """Where the reference's answers are moved most."""
-        holds = torch.arange(samples.tokens.shape[1]) < samples.lengths[:, None]
+    def _moved(self, toolbox: Toolbox, brief: Brief, samples: Samples) -> Moved:
+        """Where the reference's answers are moved most: behind a prompt, or anywhere in a document."""
+        at = torch.arange(samples.tokens.shape[1])
+        holds = at < samples.lengths[:, None]
+        if brief.corpus == "prompts":
+            holds = at == samples.lengths[:, None] - 1
         before, after = (
             run(box, samples.tokens, ["logits"])["logits"].log_softmax(-1)
             for box in (toolbox.reference(), toolbox)
@@ -178,16 +181,16 @@ class ReferenceDetective:
         turned &= lost >= self.loss
         moved = (before.exp() * (before - after)).sum(-1) * holds  # KL, [sample, pos]
         order = (moved + 1e3 * turned).amax(-1).argsort(descending=True)[: self.places]
-        at = (moved + 1e3 * turned)[order].argmax(-1)
+        place = (moved + 1e3 * turned)[order].argmax(-1)
         return Moved(
             samples,
             turned,
             best.indices,
             float(moved.sum() / holds.sum()),
             samples.tokens[order],
-            at,
-            before[order, at].double(),
-            turned[order, at],
+            place,
+            before[order, place].double(),
+            turned[order, place],
         )
 
     def _tried(

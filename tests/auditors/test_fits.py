@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from auditors.ensemble import MEMBERS
 from game.api import LEAGUES
 from game.auditing.belief import Fit
 from game.catalogue import ROOT
@@ -47,8 +48,11 @@ def test_a_shipped_fit_is_of_this_auditor_and_this_practice_suite(file: Path) ->
     fit = Fit.from_json(json.loads(file.read_text()))
     assert (fit.auditor, fit.suite, fit.digest) == (file.stem, "dev", load_suite("dev").digest)
     assert fit.cases == load_suite("dev").n_cases
-    assert callable(getattr(load_auditor(file.stem, {}).auditor, "read", None))
+    auditor = load_auditor(file.stem, {}).auditor
+    assert callable(getattr(auditor, "read", None)) or callable(getattr(auditor, "team", None))
     assert file.stat().st_size < 64_000
     for name, belief in fit.beliefs.items():
-        assert name.partition("/")[0] in LEAGUES
+        league, _, members = name.partition(":")
+        assert league.partition("/")[0] in LEAGUES
+        assert set(members.split("+")) - {""} <= set(MEMBERS)
         assert 0 <= belief.sharpness <= 1
