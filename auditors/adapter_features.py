@@ -82,7 +82,7 @@ def _of_differences(own: Canonical, other: Canonical, n_heads: int) -> dict[Comp
         change = (mine - its) / size
         differs = bool(change.norm() > TOLERANCE)
         found = {"differs": float(differs)} | (spectral_features(change) if differs else {})
-        places.setdefault(place[0], {}).update(_named(place, found))
+        places.setdefault(place[0], {}).update(_named("change.", place, found))
     return places
 
 
@@ -100,9 +100,9 @@ def _of_deviations(
             continue
         away = deviation if place[0].part == "attn" else _beyond
         found = {name: away(value, [each[name] for each in peers]) for name, value in features.items()}
-        places.setdefault(place[0], {}).update(_named(place, found))
-    for numbers in places.values():
-        numbers["adapter_features.oddest"] = max(map(abs, numbers.values()))
+        places.setdefault(place[0], {}).update(_named("", place, found))
+    for component, numbers in places.items():
+        numbers[f"adapter_features.{component.part}.oddest"] = max(map(abs, numbers.values()))
     return places
 
 
@@ -134,8 +134,9 @@ def _matrices(model: Canonical, n_heads: int) -> Iterator[tuple[Place, Tensor]]:
             yield (component, name.replace(" ", ".").rpartition(".")[2]), matrix
 
 
-def _named(place: Place, found: Features) -> dict[str, float]:
-    return {f"adapter_features.{place[1]}.{name}": value for name, value in found.items()}
+def _named(what: str, place: Place, found: Features) -> dict[str, float]:
+    """Numbers by name; those of a difference and those of a matrix itself are not in the same units."""
+    return {f"adapter_features.{what}{place[1]}.{name}": value for name, value in found.items()}
 
 
 def _log(value: Tensor) -> float:
