@@ -34,7 +34,8 @@ def page(suite: Suite, played: Sequence[Played], found: Found, curves: Curves, c
         "## Detection, the ends of its interval\n",
         _detection(names, found),
         "## Calibration, and false alarms by kind of control\n",
-        "Expected calibration error of P(edited); share of controls whose P(edited) was above the prior.\n",
+        "Expected calibration error of P(edited), over the leagues in which an auditor said anything but the "
+        "prior; share of controls whose P(edited) was above the prior.\n",
         table(names, {"calibration": "calibration.{}"} | _kinds(found), found),
         "## Headline by group\n",
         _groups(names, played, suite),

@@ -52,8 +52,13 @@ def by_group(played: Played, parts: Sequence[str]) -> dict[str, Figure]:
 
 
 def budget_area(curve: Mapping[float, Figure]) -> Figure:
-    """Mean headline skill over the logarithm of the budget, by the trapezoid rule; ends likewise."""
+    """Mean headline skill over the logarithm of the budget, by the trapezoid rule; ends likewise.
+
+    Of one budget alone it is the skill there.
+    """
     budgets = sorted(curve)
+    if len(budgets) == 1:
+        return curve[budgets[0]]
     at = np.log(budgets)
 
     def area(values: Sequence[float]) -> float:
@@ -101,8 +106,18 @@ def figure(interval: Interval) -> Figure:
 
 
 def calibration_error(played: Played) -> Figure | Missing:
-    """Expected calibration error of P(edited) over all cases."""
-    found = readouts(played.cases.values(), played.rounds, [played.auditor])[0].calibration
+    """Expected calibration error of P(edited), over the leagues in which it said anything but the prior.
+
+    The prior is calibrated: leagues where nothing can be seen would hide what is wrong where it can.
+    """
+    looked = {
+        played.cases[record.case_id].brief.league
+        for record in played.rounds
+        if record.p_edited not in (None, played.cases[record.case_id].brief.prior)
+    }
+    ids = {case_id for case_id, case in played.cases.items() if case.brief.league in looked}
+    judged = only(played, ids or played.cases)
+    found = readouts(judged.cases.values(), judged.rounds, [judged.auditor])[0].calibration
     if found is None:
         return Missing("no round ended with a report")
     return Figure(found.error, "probability", found.error, found.error)

@@ -1,5 +1,6 @@
 """The benchmark of auditors counts what was played, by league, family, group and budget."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,24 @@ def test_a_group_is_counted_from_its_own_cases() -> None:
 def test_the_area_weighs_budgets_by_their_logarithm() -> None:
     curve = {10.0: Figure(0.0, "", 0, 0), 100.0: Figure(1.0, "", 1, 1), 1000.0: Figure(1.0, "", 1, 1)}
     assert budget_area(curve).value == pytest.approx(0.75)
+    assert budget_area({10.0: curve[100.0]}) == curve[100.0]
+
+
+def test_calibration_is_not_hidden_by_leagues_that_show_nothing() -> None:
+    """Half of the cases are in a league where it says the prior; in the other it is sure and always wrong."""
+    both = played("liar", True)
+    blind = {each for number, each in enumerate(both.cases) if number % 4 >= 2}
+    cases = {
+        case_id: replace(case, brief=replace(case.brief, league="blackbox")) if case_id in blind else case
+        for case_id, case in both.cases.items()
+    }
+    rounds = tuple(
+        replace(each, p_edited=0.5 if each.case_id in blind else 1.0 - each.p_edited, components={})
+        for each in both.rounds
+        if each.p_edited is not None
+    )
+    found = figures(replace(both, cases=cases, rounds=rounds))
+    assert found["calibration.liar"].value == pytest.approx(1.0)
 
 
 def test_the_page_has_a_row_for_each_auditor_and_tells_the_command() -> None:
