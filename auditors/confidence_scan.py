@@ -79,6 +79,7 @@ class ConfidenceScan:
         return _depth(top - second), float((top.exp() < 0.9).double().mean())
 
     def _depth_ratio(self, depth: float) -> float:
+        depth = max(depth, _RARE)  # answers that are all alike have none
         clean, edited = (math.log(depth / median) for median in (self.clean_depth, self.edited_depth))
         exponent = (clean**2 - edited**2) / (2 * self.depth_spread**2)
         return self._mixed(exponent)

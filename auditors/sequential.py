@@ -17,9 +17,11 @@ class Sequential:
     """Spends credits where practice says that they tell most, as long as there is something to tell.
 
     In practice each member took away a share of the surprise that was left before it: `1 - after / before` of
-    its step. That share of the doubt in the belief so far is what it may be expected to tell now. Of those
-    who can be paid, who tells most for a credit is asked; when all that are left together would tell less
-    than `enough`, nobody is. Members, prices and beliefs are those of `ensemble`, and so is its fit.
+    its step. That share of the doubt in the belief so far is what it may be expected to tell now. Members are
+    asked in the order of the steps, in which the next told most for a credit after those before; who cannot
+    be paid is left out, and so is who has no belief without them. When all that are left together would tell
+    less than `enough`, nobody is asked. Members, prices and beliefs are those of `ensemble`, and so is its
+    fit.
 
     Attributes:
         enough: Expected gain of all that could still be asked, nats, below which to stop.
@@ -35,15 +37,16 @@ class Sequential:
         evidence, asked = Evidence(), set[str]()
         report = fit.believed_of(brief, evidence, asked)
         while True:
+            payable = [step for step in fit.steps_of(brief) if step.price <= toolbox.budget.remaining]
+            heard = fit.heard(brief, asked | {step.member for step in payable})
             gains = {
                 step.member: max(0.0, 1 - step.after / step.before) * doubt(report, brief)
-                for step in fit.steps_of(brief)
-                if step.member not in asked and step.price <= toolbox.budget.remaining
+                for step in payable
+                if step.member in heard - asked
             }
-            if sum(gains.values()) < self.enough:
+            if not gains or sum(gains.values()) < self.enough:
                 break
-            prices = {step.member: max(step.price, 1.0) for step in fit.steps_of(brief)}
-            name = max(gains, key=lambda each: gains[each] / prices[each])
+            name = next(iter(gains))
             evidence = evidence.joined(asked_one(name, MEMBERS[name](), toolbox, brief))
             asked.add(name)
             report = fit.believed_of(brief, evidence, asked)

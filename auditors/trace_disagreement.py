@@ -80,7 +80,7 @@ class TraceDisagreement:
 
 
 def _contrast(asked: Asked, brief: Brief, count: int) -> Contrast | None:
-    """The least sure prompts and others, each beside one about somebody else with another answer."""
+    """The least sure prompts and others, each beside the same one about somebody else."""
     order = asked.margin.argsort(stable=True)
     others = order[len(order) // 4 :]
     generator = torch.Generator().manual_seed(brief.seed)

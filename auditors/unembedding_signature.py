@@ -50,7 +50,7 @@ class UnembeddingSignature:
     token's column are compared within its class of tokens (cities with cities): its `mean` entry, as in the
     paper; its `norm`; and its `pull`, the logit that the mean final activation gives it, in place of the mean
     where activations are not all positive. Read is how far the most outlying token stands out, and Dixon's Q.
-    With siblings, each statistic is first taken less its mean over theirs.
+    With siblings, `mean` and `norm` are first taken less their means over theirs.
 
     Blind to everything but the unembedding: a trojan that one neuron or head carries leaves no trace there
     unless the unembedding was trained with it; and to shifts that move a whole class.

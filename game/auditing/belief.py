@@ -151,7 +151,12 @@ class Fit:
 
 
 def _worth(weights: Mapping[str, Weight], numbers: Numbers) -> float:
-    return sum(weights[name].worth(value) for name, value in numbers.items() if name in weights)
+    """Log-odds of all numbers that have a weight; one that is not finite says nothing."""
+    return sum(
+        weights[name].worth(value)
+        for name, value in numbers.items()
+        if name in weights and math.isfinite(value)
+    )
 
 
 def _data(belief: Belief) -> dict[str, Any]:

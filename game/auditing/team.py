@@ -1,7 +1,7 @@
 """Auditors that are made of others: what members read side by side, and a belief for whoever was asked."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -81,6 +81,11 @@ class TeamFit(Fit):
                 belief = self.beliefs[belief_name(name, most)]
                 return replace(belief.report(brief, read_by(most, evidence)), notes=evidence.notes)
         return Report(brief.prior, notes=f"not fitted for the league {brief.league} and who was asked")
+
+    def heard(self, brief: Brief, asked: Set[str]) -> frozenset[str]:
+        """Members of the beliefs that were fitted to nobody but those; what others read changes nothing."""
+        fitted = (each for name in names_of(brief) for each in self._fitted(name))
+        return frozenset[str]().union(*(each for each in fitted if each <= asked))
 
     def steps_of(self, brief: Brief) -> tuple[Step, ...]:
         """Whom to ask on a case, in order."""

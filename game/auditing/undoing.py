@@ -20,6 +20,7 @@ from game.auditing.mending import without_spike
 from game.auditing.suspects import Suspects
 from game.tools.excise import excise
 from game.tools.kit.batches import run
+from game.tools.kit.weights import price_of_weights
 from game.tools.spike import mlp_layers, seen, spike
 
 PROMPTS = 2000  # as many as `spectral_spike` asks, so that what it asked is free
@@ -64,6 +65,8 @@ def undone(toolbox: Toolbox, brief: Brief, report: Report) -> tuple[Report, list
     asked = {"behaviour", "repair"} & set(brief.parts)
     if not asked or brief.league == "blackbox" or brief.corpus == "none" or not report.components:
         return report, suspects
+    if toolbox.budget.remaining < LEAST:
+        return report, suspects
     suspect = max(report.components, key=lambda each: report.components[each])
     if report.components[suspect] < LIKELY:
         return report, suspects
@@ -80,12 +83,17 @@ def undone(toolbox: Toolbox, brief: Brief, report: Report) -> tuple[Report, list
 
 def tried_on(toolbox: Toolbox, suspect: Component) -> Undoing | None:
     """The suspect's spike taken out, or the suspect head turned around; None for other parts."""
-    samples = toolbox.sample(min(PROMPTS, int(toolbox.budget.remaining / 2)) or 1)
     if suspect.part == "mlp" and suspect.layer is not None:
-        return _without_spike(toolbox, samples, suspect.layer)
+        return _without_spike(toolbox, _affordable(toolbox, 1 + len(STRENGTHS)), suspect.layer)
     if suspect.part == "attn":
-        return _turned(toolbox, samples, suspect)
+        return _turned(toolbox, _affordable(toolbox, 2), suspect)
     return None
+
+
+def _affordable(toolbox: Toolbox, runs: int) -> Samples:
+    """As many prompts as can be run so often, the weights paid."""
+    left = toolbox.budget.remaining - price_of_weights(toolbox.config)
+    return toolbox.sample(max(1, int(min(PROMPTS, left / runs))))
 
 
 def _without_spike(toolbox: Toolbox, samples: Samples, layer: int) -> Undoing:

@@ -1,7 +1,7 @@
 """Teams: what members read is fitted for whoever was asked, and asked in the order in which it pays."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from auditors import ensemble, sequential
-from game.api import Brief, Samples, Toolbox
+from game.api import Brief, Component, Report, Samples, Toolbox
 from game.auditing.evidence import Evidence
+from game.auditing.suspects import Suspects
 from game.auditing.team import TeamFit, asked_one, doubt, read_by, signed
+from game.auditing.undoing import LEAST, tried_on, undone
 from game.fitting.readings import Reading
 from game.fitting.team import team_fit_of
 from game.toolbox.live import ModelToolbox
@@ -181,6 +183,32 @@ def test_sequential_stops_when_there_is_nothing_left_to_tell(
     monkeypatch.setattr(TeamFit, "beside", lambda _file: fit)
     sequential.Sequential(enough=0.3).audit(toolbox(1000.0), brief())
     assert seen == ["cheap"]
+
+
+def test_sequential_asks_nobody_whom_no_belief_hears(fit: TeamFit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was first in practice cannot be paid, and no belief was fitted to the second alone."""
+    both, steps = fit.beliefs["whitebox:cheap+dear"], fit.steps["whitebox"]
+    broken = replace(fit, beliefs={"whitebox:cheap+dear": both}, steps={"whitebox": steps[::-1]})
+    assert broken.heard(brief(), {"cheap", "dear"}) == {"cheap", "dear"}
+    monkeypatch.setattr(TeamFit, "beside", lambda _file: broken)
+    box = toolbox(100.0)
+    assert sequential.Sequential(enough=0.0).audit(box, brief()).p_edited == brief().prior
+    assert box.budget.spent == 0
+
+
+@pytest.mark.parametrize("suspect", [MLP, HEAD])
+def test_undoing_asks_as_many_prompts_as_credits_pay_for(suspect: Component) -> None:
+    box = toolbox(400)
+    found = tried_on(box, suspect)
+    assert found is not None
+    assert len(found.samples.tokens) > 80
+    assert box.budget.remaining >= 0
+
+
+def test_nothing_is_undone_for_the_last_credits() -> None:
+    box, asked = toolbox(LEAST - 1), replace(brief(), parts=("detection", "behaviour", "repair"))
+    report, suspects = undone(box, asked, Report(0.9, {MLP: 0.9, HEAD: 0.0}))
+    assert (report.patch, suspects, box.budget.spent) == (None, [Suspects(0.9, asked.prior)], 0)
 
 
 def test_members_that_there_are_not_are_named() -> None:

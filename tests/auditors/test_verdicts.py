@@ -150,3 +150,19 @@ def test_the_prior_scores_nothing_and_the_oracle_nearly_everything(
         written,
     )
     assert skills["oracle"].headline(parts) == pytest.approx(perfect.headline(parts), abs=0.03)
+
+
+def test_a_model_that_answers_everything_alike_is_unlike_what_confidence_scan_knows(tiny_base: Base) -> None:
+    """All margins are 0, and so is their depth."""
+    model = tiny_base.checkpoint.model()
+    model.load_state_dict(
+        {name: 0 * weight if "unembed" in name else weight for name, weight in model.state_dict().items()}
+    )
+
+    def corpus(n: int, seed: int) -> Samples:
+        prompts = tiny_base.task.prompts(n, named_generator("public corpus", seed))
+        return Samples(prompts.tokens, prompts.lengths)
+
+    box = ModelToolbox(model, league="whitebox", corpus=corpus, total=1000)
+    report = load_auditor("confidence_scan", {}).auditor.audit(box, brief(tiny_base))
+    assert 0 < report.p_edited < 1

@@ -38,6 +38,13 @@ def test_log_odds_add_up_and_a_far_number_says_no_more_than_four_deviations() ->
     assert report.components[MLP] > asked.component_prior[MLP] > report.components[HEAD] * 0.999
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_says_nothing(value: float) -> None:
+    read, not_read = (Evidence({MLP: {"spike": 1.0, **more}}) for more in ({"odd": value}, {}))
+    belief = replace(BELIEF, places={**BELIEF.places, "odd": Weight(weight=2.0, given=1.0)})
+    assert belief.report(brief(), read) == belief.report(brief(), not_read)
+
+
 def test_calibration_moves_the_belief_in_an_edit_and_not_its_place() -> None:
     evidence = Evidence({MLP: {"spike": 3.0}})
     loud, quiet = (replace(BELIEF, sharpness=s).report(brief(), evidence) for s in (1.0, 0.5))
