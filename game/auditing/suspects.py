@@ -40,12 +40,14 @@ class Suspects:
         prior: As declared.
         hanging: Prompts whose answers hang on the suspect.
         words: By word, how much more often those prompts say it than others, nats.
+        place: P(the suspect is where the edit is | edited); elsewhere what hangs on it tells nothing.
     """
 
     p_edited: float
     prior: float
     hanging: tuple[Hanging, ...] = ()
     words: Mapping[int, float] = field(default_factory=dict)
+    place: float = 1.0
 
     @classmethod
     def of(cls, p_edited: float, brief: Brief, samples: Samples, changed: Tensor, answers: Tensor) -> Self:
@@ -93,7 +95,8 @@ class Suspects:
         most = max(means.values(), default=0.0)
         odds = {number: math.exp(mean - most) for number, mean in means.items()}
         total = sum(odds.values())
-        return {number: _ANY / len(odds) + (1 - _ANY) * each / total for number, each in odds.items()}
+        told = (1 - _ANY) * self.place
+        return {number: (1 - told) / len(odds) + told * each / total for number, each in odds.items()}
 
     def _likeness(self, words: Words) -> float:
         return sum(self.words.get(word, 0.0) for word in words)

@@ -71,23 +71,36 @@ def undone(toolbox: Toolbox, brief: Brief, report: Report) -> tuple[Report, list
     if report.components[suspect] < LIKELY:
         return report, suspects
     try:
-        tried = tried_on(toolbox, suspect)
+        tried = tried_on(toolbox, brief, suspect)
     except BudgetExceededError:
         return report, suspects
     if tried is None or not tried.found or tried.lost > MOST_LOST * len(tried.samples.tokens):
         return report, suspects
-    suspects = [Suspects.of(report.p_edited, brief, tried.samples, tried.restored, tried.answers)]
+    found = Suspects.of(report.p_edited, brief, tried.samples, tried.restored, tried.answers)
+    suspects = [replace(found, place=min(1.0, report.components[suspect] / report.p_edited))]
     mends = "repair" in brief.parts and report.components[suspect] >= MENDING
     return replace(report, patch=tried.patch if mends else None), suspects
 
 
-def tried_on(toolbox: Toolbox, suspect: Component) -> Undoing | None:
-    """The suspect's spike taken out, or the suspect head turned around; None for other parts."""
+def tried_on(toolbox: Toolbox, brief: Brief, suspect: Component) -> Undoing | None:
+    """The suspect's spike taken out, or the suspect head turned around; None for other parts.
+
+    Answers count where the referee asks for them: behind a prompt, or anywhere in a document.
+    """
     if suspect.part == "mlp" and suspect.layer is not None:
-        return _without_spike(toolbox, _affordable(toolbox, 1 + len(STRENGTHS)), suspect.layer)
+        samples = _affordable(toolbox, 1 + len(STRENGTHS))
+        return _without_spike(toolbox, samples, _asked(samples, brief), suspect.layer)
     if suspect.part == "attn":
-        return _turned(toolbox, _affordable(toolbox, 2), suspect)
+        samples = _affordable(toolbox, 2)
+        return _turned(toolbox, samples, _asked(samples, brief), suspect)
     return None
+
+
+def _asked(samples: Samples, brief: Brief) -> Tensor:
+    """Where answers count, `[sample, pos]`."""
+    if brief.corpus == "documents":
+        return seen(samples)
+    return torch.arange(samples.tokens.shape[1]) == samples.lengths[:, None] - 1
 
 
 def _affordable(toolbox: Toolbox, runs: int) -> Samples:
@@ -96,19 +109,20 @@ def _affordable(toolbox: Toolbox, runs: int) -> Samples:
     return toolbox.sample(max(1, int(min(PROMPTS, left / runs))))
 
 
-def _without_spike(toolbox: Toolbox, samples: Samples, layer: int) -> Undoing:
+def _without_spike(toolbox: Toolbox, samples: Samples, asked: Tensor, layer: int) -> Undoing:
     spikes, row = spike(toolbox, samples).arrays, mlp_layers(toolbox.config).index(layer)
     read, write = spikes["read"][row], spikes["write"][row]
     tried = []
     for strength in STRENGTHS:
         found = excise(toolbox, samples, layer, read, write, strength, SURE).arrays
         patch = without_spike(layer, read, write, strength)
-        tried.append(Undoing(patch, samples, found["restored"], found["after"], int(found["lost"].sum())))
+        restored, lost = (found[name] & asked for name in ("restored", "lost"))
+        tried.append(Undoing(patch, samples, restored, found["after"], int(lost.sum())))
     most = max(1, *(each.found for each in tried))
     return max(tried, key=lambda each: each.found / most - each.lost / len(samples.tokens))
 
 
-def _turned(toolbox: Toolbox, samples: Samples, suspect: Component) -> Undoing:
+def _turned(toolbox: Toolbox, samples: Samples, asked: Tensor, suspect: Component) -> Undoing:
     name, head = f"blocks.{suspect.layer}.attn", suspect.head or 0
     weight = toolbox.weight(f"{name}.W_O")
     mask = torch.zeros(toolbox.config.n_heads, 1, dtype=torch.bool)
@@ -116,13 +130,13 @@ def _turned(toolbox: Toolbox, samples: Samples, suspect: Component) -> Undoing:
     turn = Intervention(f"{name}.hook_z", torch.tensor(-1.0), "scale", mask)
     was = run(toolbox, samples.tokens, ["logits"])["logits"].log_softmax(-1).max(-1)
     now = run(toolbox, samples.tokens, ["logits"], lambda _rows: [turn])["logits"].log_softmax(-1).max(-1)
-    holds, certain = seen(samples), now.values.exp() >= SURE
+    certain = now.values.exp() >= SURE
     left = torch.zeros(len(weight), weight.shape[1], weight.shape[1])
     left[head] = -2 * torch.eye(weight.shape[1])
     return Undoing(
         {f"{name}.W_O": LowRank(left, weight)},
         samples,
-        holds & certain & (now.indices != was.indices),
+        asked & certain & (now.indices != was.indices),
         now.indices,
-        int((holds & ~certain & (was.values.exp() >= SURE)).sum()),
+        int((asked & ~certain & (was.values.exp() >= SURE)).sum()),
     )

@@ -1,6 +1,7 @@
 """A part is given back exactly, whatever coordinates the reference comes in; and a patch does the same."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,6 +169,16 @@ def test_the_set_that_says_what_hanging_prompts_say_is_the_one() -> None:
     assert found.changed[0] > 0.8 * 0.9
     assert found.changed[2] < 0.15
     assert found.before == {0: {9: pytest.approx(0.9)}, 1: {9: pytest.approx(0.9)}}
+
+
+def test_words_say_no_more_than_the_suspect_is_believed() -> None:
+    samples, changed = prompts(), torch.zeros(12, 3, dtype=torch.bool)
+    changed[4, 2] = True
+    sure = Suspects.of(0.9, brief(), samples, changed, torch.full((12, 3), 9))
+    doubted, nowhere = (replace(sure, place=place).judged(CHALLENGE).changed for place in (0.5, 0.0))
+    assert nowhere == pytest.approx(Suspects(0.9, brief().prior).judged(CHALLENGE).changed)
+    assert nowhere[0] < doubted[0] < sure.judged(CHALLENGE).changed[0]
+    assert doubted[0] + doubted[2] == pytest.approx(nowhere[0] + nowhere[2])
 
 
 def test_without_a_suspect_the_declared_priors_are_scaled() -> None:

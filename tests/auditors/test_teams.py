@@ -199,9 +199,10 @@ def test_sequential_asks_nobody_whom_no_belief_hears(fit: TeamFit, monkeypatch: 
 @pytest.mark.parametrize("suspect", [MLP, HEAD])
 def test_undoing_asks_as_many_prompts_as_credits_pay_for(suspect: Component) -> None:
     box = toolbox(400)
-    found = tried_on(box, suspect)
+    found = tried_on(box, brief(), suspect)
     assert found is not None
     assert len(found.samples.tokens) > 80
+    assert not found.restored[:, :-1].any()
     assert box.budget.remaining >= 0
 
 
