@@ -47,7 +47,7 @@ def test_a_shipped_fit_is_of_this_auditor_and_this_practice_suite(file: Path) ->
     """If it is not: `audit-game fit NAME`."""
     fit = Fit.from_json(json.loads(file.read_text()))
     assert (fit.auditor, fit.suite, fit.digest) == (file.stem, "dev", load_suite("dev").digest)
-    assert fit.cases == load_suite("dev").n_cases
+    assert 100 <= fit.cases <= load_suite("dev").n_cases
     auditor = load_auditor(file.stem, {}).auditor
     assert callable(getattr(auditor, "read", None)) or callable(getattr(auditor, "team", None))
     assert file.stat().st_size < 64_000
