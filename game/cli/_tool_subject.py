@@ -71,6 +71,10 @@ def _case(source: str, case_id: str, public_seed: int) -> "Case":
                     raise CommandError(
                         f"--on: {source}: still played; `audit-game case tool` looks at it and charges for it"
                     )
+                if run.rated and run.state == "open":
+                    raise CommandError(
+                        f"--on: {source}: a rated run, whose cases are looked at once it is over"
+                    )
                 found = store.case(case_id)
                 known = [each.id for each in store.cases()]
         if found is None:

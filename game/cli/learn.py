@@ -77,6 +77,7 @@ def _teach(args: argparse.Namespace) -> int:
     from game.lessons.classroom import Classroom
     from game.lessons.lesson import FOLDER, lesson_named, load_lesson
     from game.lessons.notebook import Mark, Notebook
+    from models.training import one_thread
 
     name = lesson_named(args.lesson)
     lesson, notebook = load_lesson(FOLDER / f"{name}.yaml"), Notebook()
@@ -84,7 +85,7 @@ def _teach(args: argparse.Namespace) -> int:
     mark = Mark() if fresh else notebook.marks([name])[name]
     if mark.answered >= len(lesson.steps):
         print(f"lesson {name} is done; --restart begins it anew", file=sys.stderr)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, one_thread():  # the texts name what one thread finds
         desk = _set_up(lesson, Path(folder))
         room = Classroom(
             lesson,

@@ -40,9 +40,10 @@ def _look(tool: "Tool", chosen: argparse.Namespace) -> None:
     from game.cli._progress import say
     from game.cli._tool_run import refusals, save_picture, show_result
     from game.cli._tool_subject import subject_of
+    from models.training import one_thread
 
     subject = subject_of(chosen.on, chosen.world, chosen.edit, chosen.public_seed)
-    with refusals(tool.name):
+    with refusals(tool.name), one_thread():
         result = _result(tool, subject, chosen)
     budget = subject.box.budget
     if subject.metered:

@@ -1,6 +1,6 @@
 """The course: every question has the answer that its text says, on the model that it is about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,15 @@ from game.lessons.lesson import (
 from game.lessons.notebook import Mark, Notebook
 from game.tools.kit.result import ToolResult
 from models.strict_yaml import ConfigError
+from models.training import one_thread
 
 LESSONS = {name: load_lesson(FOLDER / f"{name}.yaml") for name in lesson_names()}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
