@@ -91,11 +91,10 @@ def _written(fit: "Fit", player: "LoadedAuditor", out: Path | None) -> Path:
     """
     from game.cli._faults import CommandError
     from game.sources import fit_file, source_of
-    from models.checkpoints import write_atomically
 
     path = out or fit_file(source_of(player.auditor))
     try:
-        write_atomically(path, (json.dumps(fit.to_json(), indent=1) + "\n").encode())
+        path.write_text(json.dumps(fit.to_json(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{path}: cannot be written: {error.strerror}") from error
     return path

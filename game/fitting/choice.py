@@ -26,6 +26,7 @@ from game.fitting.readings import Reading
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # of the penalty on squared weights, strong to weak
 FOLDS = 5
+SHARPEST = 3.0  # what a penalty held back, cases unseen may give back, but not more
 LEAST_BASES = 3  # below that, no base can be left out
 
 
@@ -145,7 +146,7 @@ class Calibration(NamedTuple):
 
     @classmethod
     def of(cls, raw: Array, odds: Array, edited: Array) -> "Calibration":
-        """A logistic regression of the labels, never sharper than the log-odds themselves.
+        """A logistic regression of the labels on log-odds from weights that did not see them.
 
         Args:
             raw: Log-odds beyond the prior's, from weights that did not see the case, `[case]`.
@@ -155,8 +156,10 @@ class Calibration(NamedTuple):
         if len(np.unique(edited)) < 2:
             return cls(1.0, 0.0)
         found = LogisticRegression().fit(raw[:, None], edited)
-        sharpness = float(np.clip(found.coef_[0, 0], 0.0, 1.0))
-        within = 0 < sharpness < 1  # outside, the label's frequency among these cases is all it would add
+        sharpness = float(np.clip(found.coef_[0, 0], 0.0, SHARPEST))
+        within = (
+            0 < sharpness < SHARPEST
+        )  # outside, the label's frequency among these cases is all it would add
         return cls(sharpness, float(found.intercept_[0] - odds.mean()) if within else 0.0)
 
     def apply(self, raw: Array, odds: Array) -> Array:

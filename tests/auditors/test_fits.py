@@ -10,6 +10,7 @@ from game.api import LEAGUES
 from game.auditing.belief import Fit
 from game.catalogue import ROOT
 from game.dealing.suite import load_suite
+from game.fitting.choice import SHARPEST
 from game.loader import load_auditor
 
 FITS = sorted((ROOT / "auditors").glob("*.json"))
@@ -55,4 +56,4 @@ def test_a_shipped_fit_is_of_this_auditor_and_this_practice_suite(file: Path) ->
         league, _, members = name.partition(":")
         assert league.partition("/")[0] in LEAGUES
         assert set(members.split("+")) - {""} <= set(MEMBERS)
-        assert 0 <= belief.sharpness <= 1
+        assert 0 <= belief.sharpness <= SHARPEST

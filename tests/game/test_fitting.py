@@ -14,7 +14,7 @@ from game.auditing.belief import Fit
 from game.auditing.evidence import Evidence
 from game.cli import main
 from game.fitting import logit
-from game.fitting.choice import Calibration, folds_of
+from game.fitting.choice import SHARPEST, Calibration, folds_of
 from game.fitting.fit import Fitted, fit_of
 from game.fitting.practice import Practice
 from game.fitting.readings import Reader, Reading, ReadingError
@@ -153,10 +153,11 @@ def test_a_league_where_nothing_is_read_has_no_belief() -> None:
     assert (fit.beliefs, rows) == ({}, ())
 
 
-def test_calibration_never_sharpens() -> None:
+def test_calibration_flattens_what_is_too_sure_and_sharpens_within_bounds() -> None:
     raw = np.linspace(-4, 4, 200)
     odds, edited = np.zeros(200), (raw > 0).astype(float)
-    assert Calibration.of(raw, odds, edited) == (1.0, 0.0)
+    assert Calibration.of(3 * raw, odds, edited).sharpness <= SHARPEST
+    assert Calibration.of(raw, odds, edited) == (SHARPEST, 0.0)
     assert Calibration.of(raw, odds, 1 - edited) == (0.0, 0.0)
     random = np.random.default_rng(0)
     doubted = Calibration.of(raw, odds, (random.random(200) < 1 / (1 + np.exp(-raw / 4))).astype(float))
