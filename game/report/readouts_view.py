@@ -46,12 +46,18 @@ def readout_lines(found: Sequence[Readouts]) -> Iterator[str]:
         for name, value, chance, n in _rows(each):
             cells = ["" if x is None else f"{x:.4f}" for x in (value, chance)]
             yield "\t".join([name, one_line(each.auditor), *cells, str(n)])
-    yield "\t".join(["dose", "auditor", "dial", "strength", "skill", "fitted", "rounds"])
+    yield "\t".join(["dose", "auditor", "dial", "strength", "skill", "fitted", "rounds", "league"])
     for each in found:
         for curve in each.doses:
             names = [curve.family, one_line(each.auditor), curve.dial]
             for dose in curve.doses:
-                figures = [f"{dose.strength:g}", f"{dose.skill:.4f}", f"{dose.fitted:.4f}", str(dose.n)]
+                figures = [
+                    f"{dose.strength:g}",
+                    f"{dose.skill:.4f}",
+                    f"{dose.fitted:.4f}",
+                    str(dose.n),
+                    curve.league,
+                ]
                 yield "\t".join([*names, *figures])
 
 
@@ -70,7 +76,8 @@ def _rows(each: Readouts) -> Iterator[tuple[str, float | None, float | None, int
     for name, (mean, n) in each.means.items():
         yield name, mean, None, n
     for curve in each.doses:
-        yield f"detectable_{curve.family}_{curve.dial}", curve.detectable, None, sum(d.n for d in curve.doses)
+        name = f"detectable_{curve.family}_{curve.dial}_{curve.league}"
+        yield name, curve.detectable, None, sum(dose.n for dose in curve.doses)
 
 
 def _figures(found: Sequence[Readouts]) -> Table:
@@ -114,7 +121,8 @@ def _doses(found: Sequence[Readouts]) -> Table:
     for each in found:
         for curve in each.doses:
             skills = "  ".join(f"{dose.strength:g}: {dose.skill:.2f}" for dose in curve.doses)
-            table.add_row(_name(each), f"{curve.family} {curve.dial}", skills, detectable(curve))
+            edit = f"{curve.family} {curve.dial}, {curve.league}"
+            table.add_row(_name(each), edit, skills, detectable(curve))
     return table
 
 

@@ -34,9 +34,15 @@ class Sensitivity:
 
     @property
     def family(self) -> str:
-        """The family, its dial and what was fixed beside it, as one heading."""
+        """The family, its dial, what was fixed beside it and the league, as one heading."""
         fixed = ", ".join(f"{name} {value:g}" for name, value in self.curve.fixed)
-        return f"{self.curve.family}, by {self.curve.dial}" + (f" ({fixed})" if fixed else "")
+        return (
+            f"{self._dial} ({fixed}), {self.curve.league}" if fixed else f"{self._dial}, {self.curve.league}"
+        )
+
+    @property
+    def _dial(self) -> str:
+        return f"{self.curve.family}, by {self.curve.dial}"
 
 
 def sensitivity_data(found: Sequence[Sensitivity]) -> Iterator[dict[str, Any]]:
@@ -50,14 +56,14 @@ def sensitivity_data(found: Sequence[Sensitivity]) -> Iterator[dict[str, Any]]:
 def sensitivity_lines(found: Sequence[Sensitivity]) -> Iterator[str]:
     """A heading and a line for each, cells separated by tabs."""
     yield "\t".join(
-        ("family", "dial", "auditor", "detectable", "low", "high", "beyond", "weakest", "strongest")
+        ("family", "dial", "auditor", "detectable", "low", "high", "beyond", "weakest", "strongest", "league")
     )
     for each in found:
         curve = each.curve
         ends = ("" if end is None else f"{end:.4g}" for end in (curve.detectable, curve.low, curve.high))
         tested = (f"{curve.doses[0].strength:g}", f"{curve.doses[-1].strength:g}")
         names = (curve.family, curve.dial, one_line(each.auditor, NAME))
-        yield "\t".join((*names, *ends, curve.beyond, *tested))
+        yield "\t".join((*names, *ends, curve.beyond, *tested, curve.league))
 
 
 def sensitivity_view(found: Sequence[Sensitivity]) -> RenderableType:

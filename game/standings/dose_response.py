@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
+from game.api import League
 from game.referee import RoundRecord
 from game.standings.intervals import LEVEL, MIN_CLUSTERS
 from game.standings.leaderboard import Revealed
@@ -15,6 +16,7 @@ from models.seeds import named_seed
 DETECTED = 0.5  # detection skill from which an edit counts as detectable
 RESAMPLES = 400
 TAIL = (1 - LEVEL) / 2
+_Key = tuple[str, str, tuple[tuple[str, float], ...], League]  # family, dial, fixed, league
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class Dose:
 
 @dataclass(frozen=True)
 class DoseResponse:
-    """Detection skill of one auditor against one dial of a family.
+    """Detection skill of one auditor against one dial of a family, in one league.
+
+    What an auditor may see decides what it finds: strengths dealt in different leagues are not compared.
 
     Attributes:
         family: Kind of the edits.
         dial: Which setting is their strength.
         fixed: Their other settings, where they have any.
+        league: In which they were dealt.
         doses: From the weakest to the strongest; a dial runs backwards where the edits, as measured,
             write less the further it is turned up.
         detectable: The *minimum detectable effect*: the setting at which the fit reaches 0.5, interpolated
@@ -47,6 +52,7 @@ class DoseResponse:
     family: str
     dial: str
     fixed: tuple[tuple[str, float], ...]
+    league: League
     doses: tuple[Dose, ...]
     detectable: float | None
     low: float | None
@@ -102,12 +108,12 @@ def dose_responses(played: Sequence[tuple[Revealed, RoundRecord]]) -> tuple[Dose
     Args:
         played: Cases, edits and the controls drawn around them, with the auditor's rounds, failures included.
     """
-    curves: dict[tuple[str, str, tuple[tuple[str, float], ...]], list[_Round]] = {}
+    curves: dict[_Key, list[_Round]] = {}
     for case, record in played:
         truth = case.truth
         size = truth.record.get("measured", {}).get("rel_norm") if truth.edited else None
         for dial, strength in truth.strength.items():
-            key = truth.matched, dial, _others(truth.strength, dial)
+            key = truth.matched, dial, _others(truth.strength, dial), case.brief.league
             found = _Round(strength, record.score.detection, case.base, size)
             curves.setdefault(key, []).append(found)
     return tuple(
@@ -125,7 +131,7 @@ def _covary(pairs: Sequence[tuple[float, float]]) -> float:
     return math.fsum((first - mean) * second for first, second in pairs)
 
 
-def _curve(key: tuple[str, str, tuple[tuple[str, float], ...]], rounds: Sequence[_Round]) -> DoseResponse:
+def _curve(key: _Key, rounds: Sequence[_Round]) -> DoseResponse:
     scale = _Scale.of(rounds)
     ordered = sorted(rounds, key=lambda each: (scale.place(each.strength), each.base, each.skill))
     axis, numbers = np.unique([scale.place(each.strength) for each in ordered], return_inverse=True)

@@ -255,6 +255,20 @@ def test_strengths_along_one_dial_are_compared_at_equal_others() -> None:
     }
 
 
+def test_strengths_are_compared_within_a_league() -> None:
+    """Half are dealt where the same auditor sees nothing."""
+    rounds = []
+    for i, (case, played) in enumerate(dosed(lambda s: s)):
+        if i // 16 % 2:
+            case = replace(case, brief=replace(case.brief, league="blackbox"))
+            played = replace(played, score=replace(played.score, detection=0.0))
+        rounds.append((case, played))
+    found = {each.league: each for each in dose_responses(rounds)}
+    assert set(found) == {"blackbox", "whitebox"}
+    assert {dose.skill for dose in found["blackbox"].doses} == {0.0}
+    assert [dose.skill for dose in found["whitebox"].doses] == pytest.approx(STRENGTHS)
+
+
 def several() -> tuple[Readouts, ...]:
     rounds = [(case, replace(played, readouts={"acts_through": 0.5})) for case, played in dosed(lambda s: s)]
     mute = [record(case, "mute", None, {}) for case, _ in rounds]
@@ -284,7 +298,7 @@ def test_tabbed_readouts_have_a_cell_for_each_column() -> None:
     lines = [line.split("\t") for line in readout_lines(several())]
     cut = next(i for i, line in enumerate(lines) if line[0] == "dose")
     assert {len(line) for line in lines[:cut]} == {5}
-    assert {len(line) for line in lines[cut:]} == {7}
+    assert {len(line) for line in lines[cut:]} == {8}
     assert ["auroc", "a", "0.5000", "0.5000", "80"] in lines
     assert [line[3] for line in lines[cut + 1 :]] == [f"{s:g}" for s in STRENGTHS] * 2
     assert not any(math.isnan(float(cell)) for line in lines[1:cut] for cell in line[2:4] if cell)

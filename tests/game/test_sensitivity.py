@@ -93,7 +93,7 @@ def test_the_table_names_the_strengths_and_every_auditor(
 ) -> None:
     assert main(["sensitivity", "--log-dir", str(logs)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "rome, by size" in text
+    assert "rome, by size, whitebox" in text
     assert "0.1 (8) 0.2 (8) 0.4 (8)" in text
     assert "the weakest tested, 0.1, or less" in text
     assert "above the strongest tested, 0.4" in text
