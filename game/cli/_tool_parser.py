@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from game.by_hand.menu import REQUIRED, Parameter, Tool
-from game.by_hand.words import VECTOR
+from game.by_hand.values import VECTOR
 from game.cli._entry import Parser
 from game.cli._options import add_output_options, add_seed, positive
 
