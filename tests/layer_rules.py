@@ -30,7 +30,7 @@ MAY_IMPORT = {
     ),
     "game.drawing.panels": ("game.tools", "game.api"),
     "game.drawing.colours": ("game.drawing.panels",),
-    "game.tools": ("game.tools", "game.api", "game.toolbox.prices"),
+    "game.tools": ("game.tools", "game.api", "game.toolbox.prices", "game.toolbox.requests"),
     "game": ("game", "edits", "models"),
 }
 LOADED_BY_NAME_ONLY = ("auditors", "edits.strategies")

@@ -18,21 +18,36 @@ _MOST_SEED = 2**63 - 1
 
 
 def check_tokens(tokens: object, config: TransformerConfig, max_rows: int) -> None:
-    """Nothing, if the tokens are a batch that the model can take.
+    """Nothing, if the tokens are a batch that the model can take in one call.
 
     Raises:
         RequestError: Wrong type, shape, length, number of rows, or token id.
     """
+    check_rows(len(checked_prompts(tokens, config)), max_rows, "sequences")
+
+
+def checked_prompts(tokens: object, config: TransformerConfig, where: str = "tokens") -> Tensor:
+    """The tokens, if the model can take them, in as many calls as it needs.
+
+    Args:
+        tokens: What the caller gave.
+        config: Of the model.
+        where: What the caller knows them as.
+
+    Raises:
+        RequestError: Wrong type, shape or length, no row, or no such token id.
+    """
     if not isinstance(tokens, Tensor) or tokens.dtype != torch.int64 or tokens.ndim != 2:
         got = f"{tokens.dtype} {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise RequestError(f"tokens: got {got}, wanted an int64 tensor [row, pos]")
-    rows, length = tokens.shape
-    check_rows(rows, max_rows, "sequences")
-    if not 1 <= length <= config.n_ctx:
-        raise RequestError(f"tokens: got length {length}; allowed: 1 to {config.n_ctx} (n_ctx)")
+        raise RequestError(f"{where}: got {got}, wanted an int64 tensor [row, pos]")
+    if not len(tokens):
+        raise RequestError(f"{where}: got none, wanted at least 1 sequence")
+    if not 1 <= tokens.shape[1] <= config.n_ctx:
+        raise RequestError(f"{where}: got length {tokens.shape[1]}; allowed: 1 to {config.n_ctx} (n_ctx)")
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= config.d_vocab:
-        raise RequestError(f"tokens: got id {low if low < 0 else high}; allowed: 0 to {config.d_vocab - 1}")
+        raise RequestError(f"{where}: got id {low if low < 0 else high}; allowed: 0 to {config.d_vocab - 1}")
+    return tokens
 
 
 def check_rows(rows: int, max_rows: int, what: str) -> None:

@@ -10,6 +10,7 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
 from game.tools.kit.questions import Questions
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Summary, ToolResult, View
 from game.tools.kit.sweep import Grid, Site, cells_of, labelled_cells, sweep
 
@@ -68,6 +69,8 @@ def ablate(
     """
     questions.check(box.config)
     _check(site, replacement, questions, samples)
+    if replacement != "zero":
+        checked(box.config, samples)
     grid, spent = Grid.of(box.config, questions.tokens.shape[1], site), box.budget.spent
     before = run(box, questions.tokens, [*grid.hooks, "logits"])
     values = _replacements(box, grid, before, samples, replacement, seed)

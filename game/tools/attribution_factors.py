@@ -50,7 +50,7 @@ def attribution_factors(
 
     Source: factors of attributions: Hilton et al. 2020, "Understanding RL Vision".
     """
-    checked(samples)
+    checked(box.config, samples)
     checked_hook(box.config, name)
     check_parts(samples, parts, box.config.hook_shapes(1, 1)[name][2])
     spent = box.budget.spent

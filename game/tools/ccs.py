@@ -184,8 +184,8 @@ def _alike(told: Tensor) -> Tensor:
 
 def _checked_pairs(config: TransformerConfig, false: Samples, true: Samples, name: str) -> int:
     """How many pairs there are."""
-    checked(false, "claimed_false")
-    checked(true, "claimed_true")
+    checked(config, false, "claimed_false")
+    checked(config, true, "claimed_true")
     checked_hook(config, name)
     if len(false.tokens) != len(true.tokens) or len(false.tokens) < LEAST:
         raise RequestError(

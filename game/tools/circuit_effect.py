@@ -13,6 +13,7 @@ from game.tools.kit.batches import run
 from game.tools.kit.circuits import Part, all_else_out, check_parts, named_circuit, placebo, taken_out, units
 from game.tools.kit.example import Example
 from game.tools.kit.questions import Questions
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 from game.tools.lens import site_names
 
@@ -135,8 +136,7 @@ def _check(
         raise RequestError(f"placebos: got {placebos}; allowed: at least 2")
     if not 1 <= top <= config.d_vocab:
         raise RequestError(f"top: got {top}; allowed: 1 to {config.d_vocab}")
-    if not len(samples.tokens):
-        raise RequestError("samples: got none, wanted at least 1")
+    checked(config, samples)
 
 
 def _some(box: Toolbox, samples: Samples, circuit: Circuit) -> dict[str, Tensor]:

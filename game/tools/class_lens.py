@@ -4,6 +4,7 @@ import torch
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.arguments import Classes, Prompts
 from game.tools.kit.example import Example
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
@@ -37,10 +38,11 @@ def class_lens(box: Toolbox, tokens: Prompts, classes: Classes) -> ToolResult:
         classes: Token ids by name, such as the brief's; a token counts once in each class that has it.
 
     Raises:
-        RequestError: There is no class, or one is empty or holds what is no token.
+        RequestError: There is no class, one is empty or holds what is no token, or the tokens do not fit.
 
     Source: as `lens`; nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
+    checked_prompts(tokens, box.config)
     _check(box.config, classes)
     spent = box.budget.spent
     probs = site_logits(box, tokens).double().softmax(-1)  # [site, row, pos, d_vocab]

@@ -61,7 +61,7 @@ def cluster_inputs(
     from sklearn.decomposition import PCA
     from sklearn.metrics import adjusted_rand_score
 
-    checked(samples)
+    checked(box.config, samples)
     n = len(samples.tokens)
     names, topic = topic_indices(topics, n)
     if name != "logits":

@@ -61,7 +61,7 @@ def coverage(
 
     Source: first-order effects: Nanda 2023, "Attribution Patching".
     """
-    checked(samples)
+    checked(box.config, samples)
     vectors = _vectors(box.config, hook, directions)
     claims = claims_of(box.config, parts, vectors)
     if not len(parts) + len(vectors):

@@ -66,13 +66,9 @@ def describe(
     their error: Monroe et al. 2008, "Fightin' Words".
     """
     for name, samples in (("first", first), ("others", others)):
-        checked(samples, name)
-        highest = int(samples.tokens.max())
-        if len(samples.tokens) < LEAST or not 0 <= int(samples.tokens.min()) <= highest < box.config.d_vocab:
-            raise RequestError(
-                f"{name}: got {len(samples.tokens)} prompts with tokens up to {highest}; "
-                f"wanted {LEAST} and more, tokens 0 to {box.config.d_vocab - 1}"
-            )
+        checked(box.config, samples, name)
+        if len(samples.tokens) < LEAST:
+            raise RequestError(f"{name}: got {len(samples.tokens)} prompts; wanted {LEAST} and more")
     if proposals < 1:
         raise RequestError(f"proposals: got {proposals}; allowed: 1 and more")
     spent = box.budget.spent

@@ -10,6 +10,7 @@ from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.batches import run
 from game.tools.kit.canonical import read_canonical
 from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View
 
 EXAMPLE = Example(
@@ -51,13 +52,14 @@ def diff(box: Toolbox, samples: Samples, other: Other = "reference", number: int
         number: Which sibling.
 
     Raises:
-        RequestError: `other` is neither.
+        RequestError: `other` is neither, or the samples do not fit.
         AccessError: The league does not grant it.
 
     Source: matching of units by least cost: Ainsworth et al. 2022, arXiv 2209.04836.
     """
     if other not in ("reference", "sibling"):
         raise RequestError(f'other: got "{other}"; allowed: reference, sibling')
+    checked(box.config, samples)
     spent = box.budget.spent
     against = box.reference() if other == "reference" else box.sibling(number)
     ours = read_canonical(box)

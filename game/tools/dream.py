@@ -97,7 +97,7 @@ def dream(
     length = template.shape[1]
     goal = Goal(name, direction, at + length if at < 0 else at)
     goal.check(box.config, length)
-    checked(samples)
+    checked(box.config, samples)
     for what, number in (("steps", steps), ("restarts", restarts), ("sweeps", sweeps)):
         if number < 1:
             raise RequestError(f"{what}: got {number}; allowed: 1 and more")

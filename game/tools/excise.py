@@ -8,6 +8,7 @@ from game.api import Intervention, RequestError, Samples, Toolbox, TransformerCo
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import Layer, Vector
 from game.tools.kit.example import Example
+from game.tools.kit.readings import check_vector, checked
 from game.tools.kit.result import Summary, ToolResult, View, numbered
 from game.tools.spike import keys_and_logits, mlp_layers, seen
 
@@ -55,8 +56,9 @@ def excise(
         sure: Probability from which an answer counts as certain.
 
     Raises:
-        RequestError: The layer has no MLP, or a vector has the wrong length.
+        RequestError: The layer has no MLP, or samples or a vector do not fit.
     """
+    checked(box.config, samples)
     _check(box.config, layer, read, write)
     spent, holds = box.budget.spent, seen(samples)
     found = [
@@ -85,8 +87,7 @@ def _check(config: TransformerConfig, layer: int, read: Tensor, write: Tensor) -
     if layer not in mlp_layers(config):
         raise RequestError(f"layer: got {layer}; layers with an MLP: {list(mlp_layers(config))}")
     for name, vector, size in (("read", read, config.d_mlp), ("write", write, config.d_model)):
-        if vector.shape != (size,):
-            raise RequestError(f"{name}: got shape {list(vector.shape)}, wanted [{size}]")
+        check_vector(name, vector, size)
 
 
 def _compared(

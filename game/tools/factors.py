@@ -54,7 +54,7 @@ def factors(box: Toolbox, samples: Samples, name: HookName, parts: int = 16, see
     Source: Lee and Seung 1999 (multiplicative updates, which never raise the loss), in scikit-learn; for
     activations: Olah et al. 2018, "The Building Blocks of Interpretability".
     """
-    checked(samples)
+    checked(box.config, samples)
     checked_hook(box.config, name)
     check_parts(samples, parts, box.config.hook_shapes(1, 1)[name][2])
     spent = box.budget.spent

@@ -71,7 +71,7 @@ def importance_clusters(
 
     Source: importances by gradient, arXiv 1605.01713; tags with a permutation test in place of a look.
     """
-    checked(samples)
+    checked(box.config, samples)
     n = len(samples.tokens)
     names, topic = topic_indices(topics, n)
     neuron_names(box.config)

@@ -10,9 +10,10 @@ from game.tools.class_lens import site_axis
 from game.tools.kit.arguments import Prompts
 from game.tools.kit.batches import batches, run
 from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
 from game.tools.kit.readout import read_readout, readout_price
 from game.tools.kit.result import Summary, ToolResult, View, numbered
-from game.tools.lens import readings, site_names
+from game.tools.lens import check_lens, readings, site_names
 
 EXAMPLE = Example(
     edit="rrome",
@@ -54,7 +55,12 @@ def jacobian_lens(
     Belrose et al. 2023, arXiv 2303.08112, whose lens is fitted instead.
     """
     config, spent = box.config, box.budget.spent
-    _check(box, tokens, samples, targets, top)
+    check_lens(config, tokens, targets, top)
+    checked(config, samples)
+    if config.d_model > box.budget.max_rows:
+        raise RequestError(
+            f"samples: one takes d_model = {config.d_model} gradients; a call holds {box.budget.max_rows}"
+        )
     names, readout = site_names(config), read_readout(box)
     jacobian = mean_jacobian(box, samples)
     found = run(box, tokens, names)
@@ -104,19 +110,3 @@ def mean_jacobian(box: Toolbox, samples: Samples) -> Tensor:
         found = box.vjp(samples.tokens[rows], names, {names[-1]: start})
         total += torch.stack([found[name].double().sum((1, 2)).T for name in names])
     return total / len(samples.tokens)
-
-
-def _check(box: Toolbox, tokens: Tensor, samples: Samples, targets: Tensor | None, top: int) -> None:
-    config = box.config
-    if not 1 <= top <= config.d_vocab:
-        raise RequestError(f"top: got {top}; allowed: 1 to {config.d_vocab}")
-    if targets is not None and targets.shape != tokens.shape:
-        raise RequestError(
-            f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
-        )
-    if not len(samples.tokens):
-        raise RequestError("samples: got none, wanted at least 1")
-    if config.d_model > box.budget.max_rows:
-        raise RequestError(
-            f"samples: one takes d_model = {config.d_model} gradients; a call holds {box.budget.max_rows}"
-        )

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from game.api import Intervention, RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.arguments import Prompts
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
@@ -42,17 +43,12 @@ def lens(box: Toolbox, tokens: Prompts, targets: Tensor | None = None, top: int 
         top: How many top tokens to list.
 
     Raises:
-        RequestError: `targets` or `top` does not fit, or the toolbox refuses the tokens.
+        RequestError: `tokens`, `targets` or `top` does not fit.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; depth after Baldock et al. 2021,
     arXiv 2106.09647.
     """
-    if not 1 <= top <= box.config.d_vocab:
-        raise RequestError(f"top: got {top}; allowed: 1 to {box.config.d_vocab}")
-    if targets is not None and targets.shape != tokens.shape:
-        raise RequestError(
-            f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
-        )
+    check_lens(box.config, tokens, targets, top)
     spent = box.budget.spent
     log_probs = site_logits(box, tokens).double().log_softmax(-1)  # [site, row, pos, d_vocab]
     arrays = readings(log_probs, log_probs[-1].argmax(-1) if targets is None else targets, top)
@@ -66,6 +62,23 @@ def lens(box: Toolbox, tokens: Prompts, targets: Tensor | None = None, top: int 
         ("rank 0 is the top token; log-probabilities, entropy and KL are in nats",),
         (Summary("mean depth", float(arrays["depth"].double().mean()), tokens.numel()),),
     )
+
+
+def check_lens(config: TransformerConfig, tokens: Tensor, targets: Tensor | None, top: int) -> None:
+    """Nothing, if a lens can read those tokens, follow those targets and list so many top tokens.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    checked_prompts(tokens, config)
+    if targets is not None and targets.shape != tokens.shape:
+        raise RequestError(
+            f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
+        )
+    if targets is not None:
+        checked_prompts(targets, config, "targets")
+    if not 1 <= top <= config.d_vocab:
+        raise RequestError(f"top: got {top}; allowed: 1 to {config.d_vocab}")
 
 
 def site_names(config: TransformerConfig) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def mdl(box: Toolbox, samples: Samples, layer: Layer, seed: int = 0) -> ToolResu
     Source: Hinton and van Camp 1993, "Keeping neural networks simple by minimizing the description length of
     the weights"; precision by the Fisher information: MacKay 1992.
     """
-    checked(samples)
+    checked(box.config, samples)
     if not 0 <= layer < box.config.n_layers or not box.config.mlp[layer]:
         allowed = [l for l in range(box.config.n_layers) if box.config.mlp[l]]
         raise RequestError(f"layer: got {layer}; layers with an MLP: {allowed}")

@@ -9,6 +9,7 @@ from game.tools.kit.arguments import Layer
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
 from game.tools.kit.norms import centred
+from game.tools.kit.readings import checked
 from game.tools.kit.readout import read_readout, readout_price
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
@@ -96,8 +97,7 @@ def _check(config: TransformerConfig, samples: Samples, layer: int, number: int,
         raise RequestError(f"layer: got {layer}; layers with an MLP: {layers}")
     if not 0 <= number < config.d_mlp:
         raise RequestError(f"number: got {number}; allowed: 0 to {config.d_mlp - 1}")
-    if not len(samples.tokens):
-        raise RequestError("samples: got none, wanted at least 1")
+    checked(config, samples)
     if top < 1 or bins < 1:
         raise RequestError(f"top and bins: got {top} and {bins}; allowed: at least 1")
 

@@ -69,7 +69,8 @@ def probe(
     Source: Alain and Bengio 2016, arXiv 1610.01644; selectivity: Hewitt and Liang 2019, arXiv 1909.03368;
     layer by position maps: McGrath et al. 2021, arXiv 2111.09259.
     """
-    positions = _checked_numbers(samples, positions, folds, shuffles, strength)
+    _check_numbers(positions, folds, shuffles, strength)
+    positions = min(positions, checked(box.config, samples))
     told = checked_labels(labels, len(samples.tokens), folds)
     fold = _fold_numbers(told, groups, folds, seed)
     spent, names = box.budget.spent, stream_names(box.config)
@@ -112,14 +113,12 @@ def probe(
     )
 
 
-def _checked_numbers(samples: Samples, positions: int, folds: int, shuffles: int, strength: float) -> int:
-    """How many positions every sequence has, at most as many as wanted."""
+def _check_numbers(positions: int, folds: int, shuffles: int, strength: float) -> None:
     for name, number, lowest in (("positions", positions, 1), ("folds", folds, 2), ("shuffles", shuffles, 1)):
         if number < lowest:
             raise RequestError(f"{name}: got {number}; allowed: {lowest} and more")
     if strength <= 0:
         raise RequestError(f"strength: got {strength}; allowed: above 0")
-    return min(positions, checked(samples))
 
 
 def _fold_numbers(labels: Tensor, groups: Tensor | None, folds: int, seed: int) -> Tensor:

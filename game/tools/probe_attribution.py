@@ -9,7 +9,7 @@ from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.arguments import Layer, Vector
 from game.tools.kit.batches import batches
 from game.tools.kit.example import Example
-from game.tools.kit.readings import checked
+from game.tools.kit.readings import check_vector, checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
@@ -56,9 +56,8 @@ def probe_attribution(
     config = box.config
     if not 0 <= layer < config.n_layers:
         raise RequestError(f"layer: got {layer}; allowed: 0 to {config.n_layers - 1}")
-    if direction.shape != (config.d_model,) or not bool(direction.isfinite().all()):
-        raise RequestError(f"direction: got shape {list(direction.shape)}; wanted [{config.d_model}], finite")
-    checked(samples)
+    check_vector("direction", direction, config.d_model)
+    checked(box.config, samples)
     rows = len(samples.tokens)
     spent, w = box.budget.spent, direction.double()
     written = {

@@ -61,7 +61,7 @@ def probe_reliability(
     Source: worst-group accuracy, Sagawa et al. 2019, arXiv 1911.08731; probes across phrasings, Marks and
     Tegmark 2023, arXiv 2310.06824.
     """
-    checked(samples)
+    checked(box.config, samples)
     checked_hook(box.config, name)
     told = checked_labels(labels, len(samples.tokens), 2)
     numbers = _checked_groups(groups, told)

@@ -55,7 +55,7 @@ def probe_use(
 
     Source: amnesic probing, Elazar et al. 2020, arXiv 2006.00995; random controls as there.
     """
-    checked(samples)
+    checked(box.config, samples)
     checked_hook(box.config, name, len(direction))
     if direction.ndim != 1 or not float(direction.norm()) > 0:
         raise RequestError(f"direction: got shape {list(direction.shape)}; wanted a vector that is not zero")

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.arguments import LabelOfEach, Prompts
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
@@ -130,7 +131,7 @@ def _checked(
         raise RequestError(
             f"numbers: got {p} token ids; wanted at least 3 different ones below {config.d_vocab}"
         )
-    if tokens.ndim != 2 or len(tokens) != p * p:
+    if len(checked_prompts(tokens, config)) != p * p:
         raise RequestError(
             f"tokens: got shape {list(tokens.shape)}; wanted [{p * p}, pos], all pairs of {p} numbers"
         )

@@ -62,7 +62,7 @@ def region(box: Toolbox, samples: Samples, layer: Layer, seed: int = 0) -> ToolR
 
     Source: Montúfar et al. 2014, arXiv 1402.1869; Balestriero and Baraniuk 2018, arXiv 1805.06576.
     """
-    checked(samples)
+    checked(box.config, samples)
     check_relu(box.config, layer)
     spent, name = box.budget.spent, f"blocks.{layer}.mlp.hook_pre"
     on = run(box, samples.tokens, [name])[name] > 0  # [sample, pos, neuron]

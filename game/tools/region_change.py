@@ -55,7 +55,7 @@ def region_change(
     """
     if other not in ("reference", "sibling"):
         raise RequestError(f'other: got "{other}"; allowed: reference, sibling')
-    checked(samples)
+    checked(box.config, samples)
     check_relu(box.config, layer)
     spent = box.budget.spent
     against = box.reference() if other == "reference" else box.sibling(number)

@@ -7,6 +7,7 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import WeightName
 from game.tools.kit.batches import nothing_changed, run
 from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Summary, ToolResult, View, numbered
 from game.tools.kit.truncation import Matrix, read_components
 
@@ -95,7 +96,6 @@ def _check(config: TransformerConfig, matrix: Matrix, samples: Samples, drop: in
     rank = matrix.rank(config)
     if not 1 <= drop <= rank:
         raise RequestError(f"drop: got {drop}; allowed: 1 to {rank}, the rank of {matrix.name}")
-    if not len(samples.tokens):
-        raise RequestError("samples: got none, wanted at least 1")
+    checked(config, samples)
     if not 0 < sure < 1:
         raise RequestError(f"sure: got {sure}; allowed: above 0, below 1")

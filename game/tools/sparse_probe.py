@@ -66,7 +66,7 @@ def sparse_probe(
 
     Source: Gurnee et al. 2023, "Finding Neurons in a Haystack", arXiv 2305.01610; Tibshirani 1996 (lasso).
     """
-    checked(samples)
+    checked(box.config, samples)
     checked_hook(box.config, name)
     for what, number, lowest in (("folds", folds, 2), ("shuffles", shuffles, 1)):
         if number < lowest:

@@ -10,6 +10,7 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
@@ -52,7 +53,7 @@ def spike(box: Toolbox, samples: Samples) -> ToolResult:
         samples: Sequences on which C is measured; a thousand are enough for 256 neurons.
 
     Raises:
-        RequestError: The model has no MLP.
+        RequestError: The model has no MLP, or the samples do not fit.
 
     Source: Meng et al. 2022, arXiv 2202.05262, equation 2 (the edit); spacing of singular values at the edge
     of noise, which shrinks as index^(-1/3): Tracy and Widom 1994; the positive-part rule of James and Stein
@@ -61,6 +62,7 @@ def spike(box: Toolbox, samples: Samples) -> ToolResult:
     spent, layers = box.budget.spent, mlp_layers(box.config)
     if not layers:
         raise RequestError("model: no layer has an MLP, so there is no W_out to look at")
+    checked(box.config, samples)
     moments = _moments(box, samples, layers)
     parts = [_analysed(box.weight(_weight(layer)).double(), moments[layer]) for layer in layers]
     energy, write, read = (torch.stack(part) for part in zip(*parts, strict=True))

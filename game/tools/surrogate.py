@@ -64,7 +64,7 @@ def surrogate(
     Source: loss recovered by a substitute: Chan et al. 2022, "Causal scrubbing"; tables of components:
     Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
     """
-    checked(samples)
+    checked(box.config, samples)
     into, out = _hooks(box.config, layer, part)
     if len(samples.tokens) < 8:
         raise RequestError(f"samples: got {len(samples.tokens)}; allowed: 8 and more")

@@ -7,6 +7,7 @@ from game.api import Intervention, RequestError, Samples, Toolbox, TransformerCo
 from game.toolbox.prices import forward_price
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
+from game.tools.kit.readings import checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View
 from game.tools.kit.truncation import Matrix, read_components
 
@@ -54,7 +55,8 @@ def truncation_shift(
     """
     config, spent = box.config, box.budget.spent
     chosen = _matrices(config, tensors)
-    _check(samples, drops)
+    checked(config, samples)
+    _check(drops)
     parts = [read_components(box, matrix) for matrix in chosen]
     most = min(len(part.values) for part in parts)
     if max(drops) > most:
@@ -105,11 +107,9 @@ def _matrices(config: TransformerConfig, tensors: Tensors) -> tuple[Matrix, ...]
     return tuple(Matrix.named(config, name) for name in tensors)
 
 
-def _check(samples: Samples, drops: tuple[int, ...]) -> None:
+def _check(drops: tuple[int, ...]) -> None:
     if not drops or min(drops) < 1:
         raise RequestError(f"drops: got {drops}; allowed: numbers from 1")
-    if not len(samples.tokens):
-        raise RequestError("samples: got none, wanted at least 1")
 
 
 def _read(logits: Tensor, samples: Samples, owners: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from game.tools.kit.readings import checked, stream_names
 from game.tools.kit.readout import Readout, read_readout, readout_price
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
 from game.tools.kit.translators import Translator, fitted_translator
-from game.tools.lens import readings
+from game.tools.lens import check_lens, readings
 
 EXAMPLE = Example(
     edit="rrome",
@@ -75,7 +75,10 @@ def tuned_lens(
     Source: Belrose et al. 2023, arXiv 2303.08112. There is no null band for the largest jump: how far an
     answer jumps in a clean model depends on what it memorised.
     """
-    _check(box.config, tokens, samples, targets, top)
+    check_lens(box.config, tokens, targets, top)
+    checked(box.config, samples)
+    if len(samples.tokens) < LEAST:
+        raise RequestError(f"samples: got {len(samples.tokens)}; allowed: {LEAST} and more")
     if not (strength > 0 and steps >= 1):
         raise RequestError(f"strength, steps: got {strength}, {steps}; allowed: above 0, and 1 and more")
     spent, names, readout = box.budget.spent, stream_names(box.config), read_readout(box)
@@ -120,20 +123,6 @@ def tuned_lens(
             Summary("mean depth", float(arrays["depth"].double().mean()), tokens.numel()),
         ),
     )
-
-
-def _check(
-    config: TransformerConfig, tokens: Tensor, samples: Samples, targets: Tensor | None, top: int
-) -> None:
-    checked(samples)
-    if len(samples.tokens) < LEAST:
-        raise RequestError(f"samples: got {len(samples.tokens)}; allowed: {LEAST} and more")
-    if not 1 <= top <= config.d_vocab:
-        raise RequestError(f"top: got {top}; allowed: 1 to {config.d_vocab}")
-    if targets is not None and targets.shape != tokens.shape:
-        raise RequestError(
-            f"targets: got shape {list(targets.shape)}, wanted the tokens' {list(tokens.shape)}"
-        )
 
 
 def _streams(box: Toolbox, tokens: Tensor, names: Sequence[str]) -> Tensor:

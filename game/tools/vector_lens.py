@@ -8,6 +8,7 @@ from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import Layer, Vectors
 from game.tools.kit.batches import run
 from game.tools.kit.example import Example
+from game.tools.kit.readings import check_vector, checked
 from game.tools.kit.result import Summary, ToolResult, View, numbered
 
 EXAMPLE = Example(
@@ -58,6 +59,7 @@ def vector_lens(
     Source: the mean Jacobian of `jacobian_lens`, one direction at a time.
     """
     config, spent = box.config, box.budget.spent
+    checked(config, samples)
     _check(config, layer, vectors, step, controls, top)
     hook, rows = f"blocks.{layer}.hook_resid_post", len(samples.tokens)
     found = run(box, samples.tokens, [hook])[hook]
@@ -112,6 +114,8 @@ def _check(
         raise RequestError(f"layer: got {layer}; allowed: 0 to {config.n_layers - 1}")
     if vectors.ndim != 2 or vectors.shape[1] != config.d_model or not len(vectors):
         raise RequestError(f"vectors: got shape {list(vectors.shape)}, wanted [vector, {config.d_model}]")
+    for row, vector in enumerate(vectors):
+        check_vector(f"vectors[{row}]", vector, config.d_model)
     if not bool((vectors.norm(dim=1) > 0).all()):
         raise RequestError("vectors: got a zero vector, which has no direction")
     if not step > 0:

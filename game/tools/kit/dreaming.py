@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.batches import batches, run
 from game.tools.kit.chance import generator
 from game.tools.kit.readings import checked_hook
@@ -78,11 +79,9 @@ class Frame:
         Raises:
             RequestError: No single prompt, an unknown position or token, or nothing is left to choose.
         """
-        if template.ndim != 2 or len(template) != 1 or template.dtype != torch.int64:
-            raise RequestError(
-                f"template: got {template.dtype} {list(template.shape)}; wanted int64 [1, pos]"
-            )
-        length = template.shape[1]
+        rows, length = checked_prompts(template, config, "template").shape
+        if rows != 1:
+            raise RequestError(f"template: got {rows} prompts; wanted 1")
         places = tuple(sorted(set(free))) or tuple(range(1, length))
         if not places or places[0] < 0 or places[-1] >= length:
             raise RequestError(f"free: got {list(free)}; allowed: positions 0 to {length - 1}, at least one")

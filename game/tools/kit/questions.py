@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.arguments import PositionOfEach, Prompts, TokenOfEach
 from game.tools.kit.batches import run
 
@@ -73,12 +74,9 @@ class Questions:
         """Nothing, if they can be asked of a model of that shape.
 
         Raises:
-            RequestError: There are none, or a shape or number does not fit.
+            RequestError: There are none, or a shape, token or number does not fit.
         """
-        if self.tokens.ndim != 2 or not len(self):
-            raise RequestError(
-                f"questions: tokens {list(self.tokens.shape)}; wanted [row, pos], at least 1 row"
-            )
+        checked_prompts(self.tokens, config)
         parts = {"at": self.at, "answer": self.answer, "distractor": self.distractor}
         for name, chosen in parts.items():
             most = self.tokens.shape[1] if name == "at" else config.d_vocab
@@ -119,10 +117,11 @@ class Contrast:
         """Nothing, if a model of that shape can be asked.
 
         Raises:
-            RequestError: There are no pairs, or a shape or number does not fit.
+            RequestError: There are no pairs, or a shape, token or number does not fit.
         """
-        clean, corrupt = self.clean, self.corrupt
-        if clean.ndim != 2 or clean.shape != corrupt.shape or not len(clean):
+        clean = checked_prompts(self.clean, config, "clean")
+        corrupt = checked_prompts(self.corrupt, config, "corrupt")
+        if clean.shape != corrupt.shape:
             shapes = f"clean {list(clean.shape)}, corrupt {list(corrupt.shape)}"
             raise RequestError(f"contrast: {shapes}; wanted [pair, pos] twice")
         for name, most in (

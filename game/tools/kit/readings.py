@@ -6,23 +6,21 @@ import torch
 from torch import Tensor
 
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
+from game.toolbox.requests import checked_prompts
 from game.tools.kit.batches import batches
 
 
-def checked(samples: Samples, where: str = "samples") -> int:
-    """The shortest sequence's length, once the samples make sense.
+def checked(config: TransformerConfig, samples: Samples, where: str = "samples") -> int:
+    """The shortest sequence's length, once the model can take the samples.
 
     Raises:
-        RequestError: Wrong types or shapes, none, or a length that its row does not have.
+        RequestError: Wrong types or shapes, none, no such token, or a length that its row does not have.
     """
-    tokens, lengths = samples.tokens, samples.lengths
-    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1] or not len(tokens):
+    tokens, lengths = checked_prompts(samples.tokens, config, where), samples.lengths
+    if lengths.shape != tokens.shape[:1] or lengths.dtype != torch.int64:
         raise RequestError(
-            f"{where}: got tokens {list(tokens.shape)}, lengths {list(lengths.shape)}; "
-            "wanted [sample, pos] and [sample], at least one"
+            f"{where}: got {lengths.dtype} lengths {list(lengths.shape)}; wanted int64 [{len(tokens)}]"
         )
-    if tokens.dtype != torch.int64 or lengths.dtype != torch.int64:
-        raise RequestError(f"{where}: got {tokens.dtype} tokens, {lengths.dtype} lengths; wanted int64")
     if lengths.min() < 1 or lengths.max() > tokens.shape[1]:
         wrong = int(lengths.min() if lengths.min() < 1 else lengths.max())
         raise RequestError(f"{where}: got a length of {wrong}; allowed: 1 to {tokens.shape[1]}")
@@ -41,6 +39,18 @@ def checked_hook(config: TransformerConfig, name: str, width: int | None = None)
         raise RequestError(f'hook: got "{name}"; allowed: {", ".join(vectors)}')
     if width is not None and shapes[name][2] != width:
         raise RequestError(f"direction: got length {width}; {name} holds {shapes[name][2]}")
+
+
+def check_vector(where: str, vector: Tensor, width: int) -> None:
+    """Nothing, if that is one vector of that many finite numbers.
+
+    Raises:
+        RequestError: It is not.
+    """
+    if vector.shape != (width,):
+        raise RequestError(f"{where}: got shape {list(vector.shape)}; wanted [{width}], finite")
+    if not bool(vector.isfinite().all()):
+        raise RequestError(f"{where}: got NaN or infinity; wanted [{width}], finite")
 
 
 def stream_names(config: TransformerConfig) -> tuple[str, ...]:

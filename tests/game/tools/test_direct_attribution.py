@@ -39,7 +39,10 @@ def test_questions_that_do_not_fit_are_refused_before_anything_is_spent(
 ) -> None:
     box = subject.box()
     for bad, message in (
-        (Questions(asked.tokens[0], asked.at, asked.answer), r"questions: tokens \[6\]; wanted \[row, pos\]"),
+        (
+            Questions(asked.tokens[0], asked.at, asked.answer),
+            r"tokens: got torch.int64 \[6\], wanted an int64 tensor \[row, pos\]",
+        ),
         (Questions(asked.tokens, asked.at + 3, asked.answer), "at is not one number from 0 to 5"),
         (Questions(asked.tokens, asked.at, asked.answer + 12), "answer is not one number from 0 to 12"),
         (Questions(asked.tokens, asked.at, asked.answer, asked.at[:2]), "distractor is not one number"),

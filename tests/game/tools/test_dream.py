@@ -106,7 +106,9 @@ def test_the_search_never_ends_below_its_start(make_box: MakeBox) -> None:
 
 
 def test_what_cannot_be_dreamt_of_is_refused_for_nothing(box: ModelToolbox, samples: Samples) -> None:
-    with pytest.raises(RequestError, match=r"template: got torch.int64 \[4\]; wanted int64 \[1, pos\]"):
+    with pytest.raises(
+        RequestError, match=r"template: got torch.int64 \[4\], wanted an int64 tensor \[row, pos\]"
+    ):
         dream(box, samples, TEMPLATE[0], PRE, neuron(0))
     with pytest.raises(RequestError, match=r"direction: got length 11; blocks\.1\.mlp\.hook_pre holds 16"):
         dream(box, samples, TEMPLATE, PRE, neuron(0, 11))

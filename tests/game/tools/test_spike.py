@@ -123,9 +123,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     samples, read, write = corpus(2, 0), torch.ones(128), torch.ones(32)
     with pytest.raises(RequestError, match=r"layer: got 1; layers with an MLP: \[0, 2\]"):
         excise(box(model()), samples, 1, read, write)
-    with pytest.raises(RequestError, match=r"read: got shape \[32\], wanted \[128\]"):
+    with pytest.raises(RequestError, match=r"read: got shape \[32\]; wanted \[128\], finite"):
         excise(box(model()), samples, 0, write, write)
-    with pytest.raises(RequestError, match=r"write: got shape \[128\], wanted \[32\]"):
+    with pytest.raises(RequestError, match=r"write: got shape \[128\]; wanted \[32\], finite"):
         excise(box(model()), samples, 0, read, read)
     assert mlp_layers(CONFIG) == (0, 2)
     without = TransformerConfig(1, 32, 2, 8, 128, 40, 8, (None,), (False,))
