@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from game.auditing.belief import Belief
@@ -155,12 +155,15 @@ class Calibration(NamedTuple):
         """
         if len(np.unique(edited)) < 2:
             return cls(1.0, 0.0)
-        found = LogisticRegression().fit(raw[:, None], edited)
-        sharpness = float(np.clip(found.coef_[0, 0], 0.0, SHARPEST))
-        within = (
-            0 < sharpness < SHARPEST
-        )  # outside, the label's frequency among these cases is all it would add
-        return cls(sharpness, float(found.intercept_[0] - odds.mean()) if within else 0.0)
+        sign = 2 * edited - 1
+
+        def loss(line: Array) -> float:
+            wrong = np.logaddexp(0, -sign * (odds + line[0] * raw + line[1]))
+            return float((wrong.sum() + line[0] ** 2 / 2) / len(raw))
+
+        slope, shift = minimize(loss, np.array([1.0, 0.0])).x
+        sharpness = float(np.clip(slope, 0.0, SHARPEST))
+        return cls(sharpness, float(shift) if 0 < slope < SHARPEST else 0.0)
 
     def apply(self, raw: Array, odds: Array) -> Array:
         """P(edited), `[case]`."""

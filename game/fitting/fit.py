@@ -21,7 +21,7 @@ from game.fitting.choice import (
     simplest,
 )
 from game.fitting.logit import Array, Scales, Table, said
-from game.fitting.readings import Reading
+from game.fitting.readings import Reading, as_dealt
 from game.standings.readouts import calibration
 
 ENOUGH = 24  # cases with evidence, from which a belief of their own is tried
@@ -60,7 +60,7 @@ class Fitted:
 
 def fit_of(name: str, suite: Suite, readings: Sequence[Reading]) -> tuple[Fit, tuple[Fitted, ...]]:
     """The fit of an auditor's readings, and what each belief is worth."""
-    rows = tuple(_fits(readings))
+    rows = tuple(_fits(as_dealt(readings)))
     beliefs = {row.name: row.belief for row in rows if row.belief is not None}
     return Fit(name, suite.name, suite.digest, len(readings), beliefs), rows
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from models.zoo import code_of
 
 _OF_PLAYERS = ("auditors", "game.tools", "game.auditing", "game.api")  # whose code decides what is read
 _BELIEF = ROOT / "game" / "auditing" / "belief.py"  # comes afterwards
+AS_DECLARED = 2.0  # cases as the declared prior has them, beside those of a league and task
 _MODEL = ROOT / "models" / "transformer.py"
 
 
@@ -63,6 +64,24 @@ class Reading:
     def edited(self) -> bool:
         """The answer."""
         return bool(self.written)
+
+
+def as_dealt(readings: Sequence[Reading]) -> list[Reading]:
+    """The same with the share of edits that was dealt in each league and task for a prior.
+
+    Labels are drawn, and of eight cases one edit may be all. The declared prior is known exactly, so that
+    what a few draws make of it is no evidence: weights are to explain labels beyond it.
+
+    Source: King and Zeng 2001, "Logistic regression in rare events data" (prior correction).
+    """
+    dealt: dict[tuple[str, str], list[Reading]] = {}
+    for each in readings:
+        dealt.setdefault((each.league, each.task), []).append(each)
+    shares = {
+        cell: (sum(each.edited for each in own) + AS_DECLARED * own[0].prior) / (len(own) + AS_DECLARED)
+        for cell, own in dealt.items()
+    }
+    return [replace(each, prior=shares[each.league, each.task]) for each in readings]
 
 
 class Reader:

@@ -14,7 +14,7 @@ from game.dealing.suite import Suite
 from game.fitting.choice import Pool, Tested
 from game.fitting.fit import Fitted, Try, enough
 from game.fitting.logit import Scales, Table, said
-from game.fitting.readings import Reading
+from game.fitting.readings import Reading, as_dealt
 from game.loader import LoadedAuditor
 
 STRENGTH = 0.1  # of the penalty while members are compared
@@ -44,7 +44,7 @@ def team_fit_of(
         suite: What it practised on.
         readings: Of every member, of the same cases.
     """
-    practice = _Practice(readings)
+    practice = _Practice({member: as_dealt(each) for member, each in readings.items()})
     steps: dict[str, tuple[Step, ...]] = {}
     rows: list[Fitted] = []
     for league in practice.leagues:

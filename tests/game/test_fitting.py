@@ -17,7 +17,7 @@ from game.fitting import logit
 from game.fitting.choice import SHARPEST, Calibration, folds_of
 from game.fitting.fit import Fitted, fit_of
 from game.fitting.practice import Practice
-from game.fitting.readings import Reader, Reading, ReadingError
+from game.fitting.readings import Reader, Reading, ReadingError, as_dealt
 from game.loader import load_auditor
 from models.seeds import named_seed
 from tests.game.hand_made import brief
@@ -120,6 +120,24 @@ def test_a_fit_says_what_the_arrays_said() -> None:
         assert report.p_edited == pytest.approx(1 / (1 + math.exp(-found.raw[number])), abs=2e-3)
         shares = [report.components[place] / report.p_edited for place in PLACES]
         assert shares == pytest.approx(found.shares[table.cases == number].tolist(), abs=2e-3)
+
+
+def test_how_many_edits_were_dealt_is_no_evidence() -> None:
+    """Of one task's cases nearly all are edits, of the other's nearly none, and a number tells the task."""
+    readings = [
+        replace(each, task=task, evidence=replace(each.evidence, whole={"task": float(task == "many")}))
+        for task in ("many", "few")
+        for number, each in enumerate(practised(1.0, 200, purpose=task))
+        if each.edited == (task == "many") or number % 10 == 0
+    ]
+    dealt = {each.task: each.prior for each in as_dealt(readings)}
+    assert dealt["many"] > 0.85
+    assert dealt["few"] < 0.15
+    fit, _ = fit_of("peek", tiny_suite(), readings)
+    asked = replace(brief(), league="whitebox")
+    for task in (0.0, 1.0):
+        usual = Evidence({place: {"z": 0.5, "noise": 0.0} for place in PLACES}, {"task": task})
+        assert abs(fit.believed(asked, usual).p_edited - asked.prior) < 0.15
 
 
 def test_noise_leaves_the_prior() -> None:
