@@ -134,7 +134,7 @@ class AlignedDifference:
 
     def _answers(self, toolbox: Toolbox, reference: Toolbox, brief: Brief) -> dict[str, float]:
         """How far answers differ; nothing where there are no prompts to ask."""
-        count = min(self.prompts, int(toolbox.budget.remaining / 2))
+        count = int(min(self.prompts, toolbox.budget.remaining / 2))
         if brief.corpus == "none" or count < LEAST:
             return {}
         samples = toolbox.sample(count)

@@ -72,7 +72,7 @@ class ConfidenceScan:
 
     def _seen(self, toolbox: Toolbox, brief: Brief) -> tuple[float, float] | None:
         """Depth, and share of prompts without a certain answer; None where too little can be asked."""
-        prompts = min(self.prompts, int(toolbox.budget.remaining))
+        prompts = int(min(self.prompts, toolbox.budget.remaining))
         if brief.corpus == "none" or prompts < LEAST:
             return None
         top, second = _best_two(toolbox, prompts)

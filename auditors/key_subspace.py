@@ -139,7 +139,7 @@ class KeySubspace:
         layers = mlp_layers(brief.config)
         try:
             changes = output_changes(toolbox, toolbox.reference())
-            count = min(self.prompts, int(toolbox.budget.remaining))
+            count = int(min(self.prompts, toolbox.budget.remaining))
             if brief.corpus == "none" or count < LEAST or not layers:
                 return Evidence(notes="no keys to look at"), (), Fine()
             keys = _keys(toolbox, toolbox.sample(count), layers, brief.task.pad)

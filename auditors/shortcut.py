@@ -102,7 +102,7 @@ class Shortcut:
 
     def _least_sure(self, toolbox: Toolbox, brief: Brief) -> Report:
         """Compare the least sure of many answers with the others."""
-        wanted = min(self.prompts, int(toolbox.budget.remaining))
+        wanted = int(min(self.prompts, toolbox.budget.remaining))
         if brief.corpus == "none" or wanted < LEAST:
             return Report(brief.prior, notes="nothing to ask the model")
         values = sorted(_sureness(toolbox, toolbox.sample(wanted), brief.corpus == "documents"))

@@ -123,7 +123,7 @@ class SpectralSpike:
         layers = mlp_layers(toolbox.config)
         if not layers:
             return {}
-        prompts = min(self.prompts, int(self.spending * toolbox.budget.remaining / (1 + len(layers))))
+        prompts = int(min(self.prompts, self.spending * toolbox.budget.remaining / (1 + len(layers))))
         samples = toolbox.sample(prompts)
         found = spike(toolbox, samples).arrays
         null = float(found["null_gap"])

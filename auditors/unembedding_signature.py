@@ -77,7 +77,7 @@ class UnembeddingSignature:
     def _found(self, toolbox: Toolbox, brief: Brief) -> tuple[Evidence, dict[str, Signature]]:
         """The numbers, and the most outlying token of each statistic."""
         try:
-            prompts = min(self.prompts, int(toolbox.budget.remaining))
+            prompts = int(min(self.prompts, toolbox.budget.remaining))
             asked = prompts if brief.corpus == "prompts" and prompts >= LEAST else 0
             own = column_statistics(toolbox, asked)
             others = [column_statistics(box, 0) for box in siblings_of(toolbox)]

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from game.api import BudgetExceededError
 from game.blue.play import Play
 from game.by_hand.menu import Tool
 from game.by_hand.quote import Quote, quote
@@ -35,10 +34,8 @@ def look(play: Play, tool: Tool, words: Words, draw: int) -> ToolResult:
         AccessError, RequestError: The model refuses.
         BudgetExceededError: It costs more than what is left. Nothing was charged in any of these cases.
     """
-    due, budget = quoted(play, tool, words, draw).total, play.subject.box.budget
-    if due is not None and due > budget.remaining:
-        left = f"{budget.remaining:g} are left of {budget.total:g}"
-        raise BudgetExceededError(f"costs {due:g} credits; {left}")
+    budget = play.subject.box.budget
+    quoted(play, tool, words, draw).check(budget)
     found = given(tool, _placed(play, words), play.subject, draw)
     result = tool.function(play.subject.box, **found.arguments)
     kept = json.dumps(result.to_dict(), allow_nan=False)

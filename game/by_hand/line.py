@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from game.by_hand.menu import Tool, load_tool, price
+from game.by_hand.quote import Quote, quote
 from game.by_hand.subject import ToolSubject
 from game.by_hand.words import WordsError, given
 from game.tools.kit.result import ToolResult
@@ -44,7 +45,8 @@ def read_line(line: str, subject: ToolSubject, folder: Path, seed: int = 0) -> R
     Raises:
         MenuError: No such tool.
         WordsError: Words that fit nothing.
-        AccessError, BudgetExceededError: The model's own answers are needed, and it may not be asked.
+        AccessError: The model's own answers are needed, and it may not be asked.
+        BudgetExceededError: These answers and the tool cost more than what is left; nothing was charged.
     """
     try:
         name, *parts = shlex.split(line)
@@ -53,8 +55,10 @@ def read_line(line: str, subject: ToolSubject, folder: Path, seed: int = 0) -> R
     tool = load_tool(name)
     if tool.unreadable:
         raise WordsError(f"{name} is for programs only; its {', '.join(tool.unreadable)} has no words")
-    kept = [str(folder / part) if _SAVED.match(part) else part for part in parts]
-    found = given(tool, _words(tool, kept), subject, seed)
+    words = _words(tool, [str(folder / part) if _SAVED.match(part) else part for part in parts])
+    if subject.metered:
+        quote(tool, words, subject, seed).check(subject.box.budget)
+    found = given(tool, words, subject, seed)
     return Ready(tool, found.arguments, price(tool, subject.box.config, found.arguments, found.tokens))
 
 
@@ -64,6 +68,7 @@ def run_ready(ready: Ready, subject: ToolSubject, folder: Path) -> ToolResult:
     Raises:
         AccessError, BudgetExceededError, RequestError: The call is refused; nothing was charged.
     """
+    Quote(ready.price, answers=0.0).check(subject.box.budget)
     result = ready.tool.function(subject.box, **ready.arguments)
     kept = json.dumps(result.to_dict(), allow_nan=False)
     (folder / f"{ready.tool.name}.json").write_text(kept, encoding="utf-8")

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from game.api import Budget, Intervention, Samples, Toolbox
+from game.api import Budget, BudgetExceededError, Intervention, Samples, Toolbox
 from game.by_hand.menu import Tool, price
 from game.by_hand.subject import ToolSubject
 from game.by_hand.words import given
+from game.toolbox.meter import call_key
 from game.toolbox.prices import forward_price, weight_price
 from models.transformer import TransformerConfig
 
@@ -34,6 +35,16 @@ class Quote:
     def total(self) -> float | None:
         """Together; None if the tool does not say."""
         return None if self.tool is None else self.tool + self.answers
+
+    def check(self, budget: Budget) -> None:
+        """Nothing, if the credits left can pay, or the tool does not say what it takes.
+
+        Raises:
+            BudgetExceededError: They cannot.
+        """
+        if self.total is not None and self.total > budget.remaining:
+            left = f"{budget.remaining:g} are left of {budget.total:g}"
+            raise BudgetExceededError(f"costs {self.total:g} credits; {left}")
 
     def __str__(self) -> str:
         asked = f" and {self.answers:g} for the model's own answers" if self.answers else ""
@@ -63,6 +74,7 @@ class _MadeUp:
 
     def __init__(self, box: Toolbox) -> None:
         self._box, self.due = box, 0.0
+        self._asked: set[bytes] = set()
 
     @property
     def config(self) -> TransformerConfig:
@@ -74,18 +86,23 @@ class _MadeUp:
 
     def logits(self, tokens: Tensor, interventions: Sequence[Intervention] = ()) -> Tensor:
         """Numbers drawn at random, `[row, pos, d_vocab]`, the same for the same prompts."""
-        self.due += forward_price(len(tokens))
+        self._charge(call_key("forward", tokens), forward_price(len(tokens)))
         generator = torch.Generator().manual_seed(int(tokens.sum()))
         return torch.rand(*tokens.shape, self.config.d_vocab, generator=generator)
 
     def weight(self, name: str) -> Tensor:
         """Zeros in the weight's shape."""
-        self.due += weight_price(self.config, name)
+        self._charge(call_key("weight", name), weight_price(self.config, name))
         return torch.zeros(self.config.weight_shapes()[name])
 
     def sample(self, n: int, seed: int = 0) -> Samples:
         """The real ones, which are public and free."""
         return self._box.sample(n, seed)
+
+    def _charge(self, key: bytes, price: float) -> None:
+        """A repeat is free."""
+        self.due += 0.0 if key in self._asked else price
+        self._asked.add(key)
 
     def activations(
         self, tokens: Tensor, names: Sequence[str], interventions: Sequence[Intervention] = ()

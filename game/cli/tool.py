@@ -55,7 +55,6 @@ def _look(tool: "Tool", chosen: argparse.Namespace) -> None:
 
 def _result(tool: "Tool", subject: "ToolSubject", chosen: argparse.Namespace) -> "ToolResult":
     """What the tool finds; whatever is refused, is refused before anything is charged."""
-    from game.api import BudgetExceededError
     from game.by_hand.quote import quote
     from game.by_hand.words import given
     from game.cli._progress import say
@@ -65,9 +64,7 @@ def _result(tool: "Tool", subject: "ToolSubject", chosen: argparse.Namespace) ->
     if subject.metered:
         priced = quote(tool, words, subject, chosen.draw)
         say(f"{tool.name} costs {priced}")
-        if priced.total is not None and priced.total > box.budget.remaining:
-            left = f"{box.budget.remaining:g} are left of {box.budget.total:g}"
-            raise BudgetExceededError(f"costs {priced.total:g} credits; {left}")
+        priced.check(box.budget)
     return tool.function(box, **given(tool, words, subject, chosen.draw).arguments)
 
 

@@ -1,14 +1,19 @@
 """A tool's line, as a person types it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from game.api import BudgetExceededError
 from game.by_hand.line import read_line, run_ready
 from game.by_hand.menu import MenuError
 from game.by_hand.subject import ToolSubject, recipe_subject
 from game.by_hand.words import WordsError
+from game.toolbox.live import ModelToolbox
 from models.recipe import named_recipe
+from models.seeds import named_generator
+from models.transformer import Transformer
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +27,19 @@ def test_a_line_is_a_tool_with_its_arguments_and_price(subject: ToolSubject, tmp
     assert ready.price is not None
     result = run_ready(ready, subject, tmp_path)
     assert result.arrays["top_tokens"].shape[-1] == 2
+
+
+def test_a_line_that_costs_too_much_is_refused_before_the_model_is_asked(
+    subject: ToolSubject, tmp_path: Path
+) -> None:
+    model = Transformer(subject.box.config, named_generator("a poor case"))
+    poor = replace(
+        subject, box=ModelToolbox(model, league="whitebox", corpus=subject.box.sample, total=300.0)
+    )
+    line = "attribution_patching --clean sample:8 --corrupt nearest"  # 8 + 256 + 8 answers, then 5 x 8
+    with pytest.raises(BudgetExceededError, match=r"costs 312 credits; 300 are left of 300"):
+        read_line(line, poor, tmp_path)
+    assert poor.box.budget.spent == 0
 
 
 def test_a_class_in_angle_brackets_stands_for_each_of_its_words(subject: ToolSubject, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from game.api import AccessError, RequestError, Samples
-from game.by_hand.menu import Parameter, Tool, load_tool
+from game.api import AccessError, BudgetExceededError, RequestError, Samples
+from game.by_hand.line import Ready, run_ready
+from game.by_hand.menu import Parameter, Tool, load_tool, price
 from game.by_hand.subject import ToolSubject
 from game.catalogue import tools
-from tests.game.tools.test_contract import given_example, subject
+from tests.game.tools.test_contract import arguments_on, given_example, subject
 
 NAMES = [entry.name for entry in tools()]
 FAR = 10**6  # no such token, layer, head or position
@@ -109,3 +110,18 @@ def test_what_the_league_does_not_grant_is_refused_before_anything_is_charged(
         tool.function(on.box, **arguments)
     except AccessError:
         assert on.box.budget.spent == 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if (t := load_tool(name)).example and t.estimate])
+def test_a_price_above_what_is_left_is_refused_before_anything_is_charged(name: str, folder: Path) -> None:
+    tool = load_tool(name)
+    assert tool.example is not None
+    recipe, world = tool.example.recipe, tool.example.world
+    found = arguments_on(tool, tool.example.args, recipe, world, folder)
+    due = price(tool, subject(recipe, world).box.config, found.arguments, found.tokens)
+    if not due:
+        pytest.skip("it is free")
+    on = subject(recipe, world, total=0.999 * due)
+    with pytest.raises(BudgetExceededError, match=r"costs .* credits; .* are left of"):
+        run_ready(Ready(tool, found.arguments, due), on, folder)
+    assert on.box.budget.spent == 0

@@ -49,11 +49,11 @@ def untrained(recipe_name: str, world: int) -> tuple[Transformer, Any]:
     return model, task
 
 
-def subject(recipe_name: str, world: int, league: League = "reference") -> ToolSubject:
+def subject(recipe_name: str, world: int, league: League = "reference", total: float = 1e9) -> ToolSubject:
     """A fresh toolbox over the untrained model; one public prompt stands for those that an edit is about."""
     model, task = untrained(recipe_name, world)
     corpus = public_corpus("prompts", lambda: task)
-    box = ModelToolbox(model, league=league, corpus=corpus, total=1e9, reference=model)
+    box = ModelToolbox(model, league=league, corpus=corpus, total=total, reference=model)
     about = corpus(1, 1)
     rows = Samples(about.tokens.repeat(16, 1), about.lengths.repeat(16))
     return ToolSubject("untrained", box, public_part(task), rows)
