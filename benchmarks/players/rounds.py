@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from game.case import Case
+from game.catalogue import ROOT
 from game.dealing.dealer import plan_cases
 from game.dealing.master import Master
 from game.dealing.suite import Suite
@@ -16,7 +17,10 @@ from game.runs.run_folder import SEAL, folders_of
 from game.runs.serialise import to_json
 from game.runs.store import StoredCase, read_run
 from game.runs.tournament import OnEvent, Source, play_source, suite_source
-from game.sources import digest_of, source_of
+from game.sources import digest_of, imported_by, source_of
+from models.zoo import code_of
+
+OF_PLAYERS = ("auditors", "game.auditing", "game.tools")  # whose code decides what is reported
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ class Field:
     def played(self, player: LoadedAuditor, budget: float) -> Played:
         """An auditor's rounds, found where they were played before or played now."""
         source = self._source(budget)
-        told = [source.config, player.name, settings_of(player.auditor), digest_of(source_of(player.auditor))]
-        folder = self.folder / f"{player.name}-{hashlib.sha256(to_json(told).encode()).hexdigest()[:16]}"
+        told = to_json([source.config, player.name, settings_of(player.auditor), played_by(player)])
+        folder = self.folder / f"{player.name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         finished = next((run for run in folders_of(folder, source.suite) if (run / SEAL).exists()), None)
         if finished is None:
             finished = play_source(source, [player], SEED, folder, self.on_event).folder
@@ -95,3 +99,11 @@ class Field:
         source = suite_source(self.suite)
         config = source.config | {"cases": list(self.case_ids), "budget": budget, "dealt": dealt.digest}
         return replace(source, case_ids=self.case_ids, config=config, dealer=lambda _master: case)
+
+
+def played_by(player: LoadedAuditor) -> list[str]:
+    """Digests of all that decides what an auditor reports: its files, their fits, and what they look with."""
+    source = source_of(player.auditor)
+    with_it = [file for file in imported_by(source, OF_PLAYERS) if not file.is_relative_to(ROOT / "auditors")]
+    code = [hashlib.sha256(code_of(file).encode()).hexdigest() for file in with_it]
+    return [digest_of(source), *code]

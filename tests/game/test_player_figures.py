@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.players.rounds as played_rounds
 from benchmarks.figures import Figure
 from benchmarks.players.page import page
 from benchmarks.players.rounds import Field, Played
 from benchmarks.players.rows import budget_area, by_group, rows
+from game.catalogue import ROOT
 from game.loader import load_auditor
 from game.runs.store import StoredCase
 from game.runs.tournament import quiet
+from models.zoo import code_of
 from tests.game.hand_made import HEAD, MLP, cases, record
 from tests.tiny_suite import facts_only, tiny_suite
 
@@ -81,6 +84,14 @@ def test_the_page_has_a_row_for_each_auditor_and_tells_the_command() -> None:
     assert "Made by `python -m benchmarks.auditors`, on 40 cases of `tiny`" in text
     assert text.index("| `knower` |") < text.index("| `prior` |")
     assert "| `paper` | 0.90 [0.80, 1.00] | 0.99 | share |" in text
+
+
+def test_an_auditor_plays_again_when_what_it_looks_with_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    player = load_auditor("lens_jump", {})
+    before = played_rounds.played_by(player)
+    tails = ROOT / "game" / "auditing" / "tails.py"
+    monkeypatch.setattr(played_rounds, "code_of", lambda file: "new" if file == tails else code_of(file))
+    assert len(set(before) - set(played_rounds.played_by(player))) == 1
 
 
 def test_a_measurement_goes_on_where_it_was(tmp_path: Path) -> None:
