@@ -1,8 +1,10 @@
 """Running a tool on a case by hand: first its price, then the tool; what it found is kept for later lines."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from game.blue.play import Play
@@ -13,6 +15,7 @@ from game.tools.kit.result import ToolResult
 
 Words = Mapping[str, Sequence[str]]
 _KEPT = re.compile(r"\w+\.json:")
+_FILE = re.compile(r"(.+\.json):")
 
 
 def quoted(play: Play, tool: Tool, words: Words, draw: int) -> Quote:
@@ -23,7 +26,7 @@ def quoted(play: Play, tool: Tool, words: Words, draw: int) -> Quote:
         AccessError: The report is in.
     """
     found = quote(tool, _placed(play, words), play.subject, draw)
-    return Quote(0.0, 0.0) if _line(tool, words, draw) in _run_before(play) else found
+    return Quote(0.0, 0.0) if _line(play, tool, words, draw) in _run_before(play) else found
 
 
 def look(play: Play, tool: Tool, words: Words, draw: int) -> ToolResult:
@@ -36,17 +39,23 @@ def look(play: Play, tool: Tool, words: Words, draw: int) -> ToolResult:
     """
     budget = play.subject.box.budget
     quoted(play, tool, words, draw).check(budget)
+    line = _line(play, tool, words, draw)  # before the result takes the place of one that it was made from
     found = given(tool, _placed(play, words), play.subject, draw)
     result = tool.function(play.subject.box, **found.arguments)
     kept = json.dumps(result.to_dict(), allow_nan=False)
     (play.results / f"{tool.name}.json").write_text(kept, encoding="utf-8")
     charged = play.subject.box.budget.spent - budget.spent
-    play.journal.add("tool", _line(tool, words, draw) | {"charged": charged})
+    play.journal.add("tool", line | {"charged": charged})
     return result
 
 
-def _line(tool: Tool, words: Words, draw: int) -> dict[str, Any]:
-    return {"tool": tool.name, "words": {name: list(each) for name, each in words.items()}, "draw": draw}
+def _line(play: Play, tool: Tool, words: Words, draw: int) -> dict[str, Any]:
+    """What was typed, and the hashes of the files that it names: words mean what is in them."""
+    typed = {"tool": tool.name, "words": {name: list(each) for name, each in words.items()}, "draw": draw}
+    placed = [word for each in _placed(play, words).values() for word in each]
+    files = [Path(match[1]) for word in placed if (match := _FILE.match(word))]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
+    return typed | ({"files": hashes} if hashes else {})
 
 
 def _run_before(play: Play) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """One case in the hands of its player: looking, noting, reporting, judging, and how it ends."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from game.blue.sayings import report_of, reported
 from game.by_hand.subject import ToolSubject
 from game.case import Case
 from game.hearing import Outcome, copied
+from game.proof.seal import report_digest
 from game.proof.sealing import master_of, seal_run
 from game.referee import RoundRecord, open_toolbox
 from game.rules.judgement import judged
@@ -26,10 +26,8 @@ from game.runs.store import Store, open_run
 from game.runs.tournament import auditor_seed
 from game.scoring.judging import verdict
 from game.scoring.scores import Declared
-from game.toolbox.transcript import Recorded, canonical
+from game.toolbox.transcript import Recorded
 from models.training import one_thread
-
-_REPORT = b"audit-game/report/v1\0"
 
 
 class StageError(ValueError):
@@ -102,7 +100,7 @@ class Play:
             raise StageError(f"{self.case.id}: the report is in; a second one cannot be")
         data = reported(self._checked(report))
         nonce = master_of(self.store).nonce("report", self.case.id)
-        digest = hashlib.sha256(_REPORT + nonce + canonical(data).encode()).hexdigest()
+        digest = report_digest(nonce, data)
         self.journal.add("said", {"report": data, "nonce": nonce.hex(), "sha256": digest})
         self.subject.box.close()  # type: ignore[attr-defined]  # `Recorded`, which `playing` made
         return digest

@@ -17,12 +17,14 @@ from game.runs.run_folder import ARTIFACTS, DATABASE, TRANSCRIPTS
 from game.runs.serialise import to_json
 from game.scoring import scores as scoring
 from game.toolbox import prices
+from game.toolbox.transcript import canonical
 
 UNSEALED = "0" * 64  # what the first round refers to where nothing was committed
 _COMMIT = b"audit-game/commit/v1\0"
 _LIST = b"audit-game/commitments/v1\0"
 _LINK = b"audit-game/round/v1\0"
 _HEAD = b"audit-game/head/v1\0"
+_REPORT = b"audit-game/report/v1\0"
 
 
 def commitment(nonce: bytes, case: Mapping[str, Any]) -> str:
@@ -75,6 +77,16 @@ def head(last: str, run: Mapping[str, Any]) -> str:
     """
     told = {name: run[name] for name in ("id", "created", "master")}
     return hashlib.sha256(_HEAD + bytes.fromhex(last) + to_json(told).encode()).hexdigest()
+
+
+def report_digest(nonce: bytes, report: Mapping[str, Any]) -> str:
+    """What commits to a report that was handed in by hand, before its challenge is shown.
+
+    Args:
+        nonce: 32 bytes from the master.
+        report: As JSON-ready data.
+    """
+    return hashlib.sha256(_REPORT + nonce + canonical(report).encode()).hexdigest()
 
 
 def master_hash(key: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from game.case import Case
 from game.dealing.dealer import Dealer
+from game.proof.by_hand import JOURNAL
 from game.proof.cases import COMMITMENTS, MODELS, PLANS, RUN, committed, plans, suite_of_run
 from game.proof.evidence import Evidence, read_evidence
 from game.proof.files import SCHEMA, SEALED, ordinary, sealed
@@ -22,7 +23,7 @@ from game.runs.run_folder import DATABASE, SEAL
 from game.runs.store import case_row
 from models.training import one_thread
 
-RULES = (SEALED, SCHEMA, RUN, COMMITMENTS, MODELS, PLANS, TRANSCRIPT, CHAIN, END, SCORES)
+RULES = (SEALED, SCHEMA, RUN, COMMITMENTS, MODELS, PLANS, TRANSCRIPT, JOURNAL, CHAIN, END, SCORES)
 
 
 class NoRunError(ValueError):

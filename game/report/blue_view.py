@@ -68,9 +68,14 @@ def outlook_view(report: Report, found: Sequence[Outlook]) -> RenderableType:
             *(f"{skill:+.2f}" for skill in (each.detection, each.localisation)),
             Text(f"{mean:+.2f}", style="green" if mean > 0 else "red" if mean < 0 else ""),
         )
-    named = sum(report.components.values())
-    left = f"named components hold {named:.3f}; those not named share the rest as the prior does"
-    return Group(Text(f"edited with {report.p_edited:.3f}; {left}", style="dim"), table)
+    told = [
+        f"edited with {report.p_edited:.3f}",
+        f"named components hold {sum(report.components.values()):.3f}",
+    ]
+    if any(each.where and each.where not in report.components for each in found):
+        ratio = report.p_edited / (1 - found[0].prior)
+        told.append(f"each other one {ratio:.2f} times its prior, unless rest=P")
+    return Group(Text("; ".join(told), style="dim"), table)
 
 
 def sets_view(challenge: Challenge, task: PublicTask) -> RenderableType:

@@ -330,6 +330,43 @@ def test_a_journal_that_was_changed_is_told(run: Run, by_hand: None, suite: Path
         standing(Path(dealt["folder"]))
 
 
+@pytest.mark.parametrize(
+    ("forged", "fault"),
+    [
+        ("refund", "refund of another call than the last charge's"),
+        ("cheap", "credits of the call"),
+        ("said", "digest of the report"),
+    ],
+)
+def test_a_journal_that_was_written_anew_is_found_when_the_case_is_over(
+    forged: str, fault: str, run: Run, by_hand: None, suite: Path
+) -> None:
+    """Its chain hangs together; what it tells is nothing that a meter or a report leaves behind."""
+    suite.write_text(suite.read_text().replace(", behaviour", ""))
+    _, (dealt,), _ = run("case", "open", str(suite))
+    folder = Path(dealt["folder"])
+    run(*weight_tool())
+    with playing(folder) as play:
+        path, lines = opening.journal_path(folder, play.store.run()), play.journal.lines
+    path.unlink()
+    anew = Journal(path, str(dealt["commitments"]))
+    for kind, body in lines:
+        cheaper = {"credits": body["credits"] / 2} if kind == "charge" and forged == "cheap" else {}
+        anew.add(kind, body | cheaper)  # type: ignore[arg-type]
+    if forged == "refund":
+        (key,) = anew.paid()
+        anew.take_back(key)
+    if forged == "said":
+        said = reported(Report(0.1))
+        anew.add("said", {"report": said, "nonce": "00" * 32, "sha256": "00" * 32})
+        assert run("case", "status", "--panel", "none")[0] == 0
+    else:
+        assert run("case", "report", "--p-edited", "0.9", "--panel", "none")[0] == 0
+    found = verify(folder, Wanted())
+    assert fault in [each.what for each in found.faults]
+    assert not {"hash of the last line", "SHA-256"} & {each.what for each in found.faults}
+
+
 def test_two_processes_do_not_play_one_case(run: Run, by_hand: None, suite: Path) -> None:
     _, (dealt,), _ = run("case", "open", str(suite))
     other = """
@@ -401,6 +438,23 @@ def test_a_call_beyond_the_budget_is_not_begun(run: Run, by_hand: None, suite: P
     assert (code, told.splitlines()[-1]) == (2, "audit-game: error: lens: costs 3 credits; 1 are left of 4")
     _, (again,), _ = run("case", "tool", "lens", "--tokens", "a")  # a repeat is free
     assert (again["charged"], again["left"]) == (0, 1)
+
+
+def test_words_that_name_a_file_are_a_repeat_while_the_file_holds_the_same(
+    run: Run, by_hand: None, suite: Path, tmp_path: Path
+) -> None:
+    """With another file they were told as free and charged all the same, unchecked against the budget."""
+    run("case", "open", str(suite))
+    found = tmp_path / "found.json"
+    at = ("--layer", "0", "--read", f"{found}:read", "--write", f"{found}:write")
+    told = []
+    for value in (1.0, 2.0, 2.0):
+        arrays = {"read": [value] * hand_made.CONFIG.d_mlp, "write": [value] * hand_made.CONFIG.d_model}
+        found.write_text(json.dumps({"arrays": arrays}))
+        _, (line,), prices = run("case", "tool", "excise", "--samples", "a", "b", *at)
+        told.append((prices.splitlines()[0], line["charged"]))
+    whole, repeat = "excise costs 4 credits", "excise costs 0 credits"
+    assert told == [(whole, 4), (whole, 2), (repeat, 0)]  # the run without the part was paid for
 
 
 def test_a_report_is_handed_in_once_and_ends_the_looking(run: Run, by_hand: None, suite: Path) -> None:
