@@ -2,7 +2,9 @@
 
 import hashlib
 import inspect
+import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,10 @@ def test_it_leaves_the_model_and_the_global_generators_alone(name: str) -> None:
     assert random.getstate() == states[1]
     assert numpy_state() == states[2]
     assert all(parameter.grad is None for model in models for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_plays_where_nothing_is_charged(name: str) -> None:
+    player, told = load_auditor(name, {}), replace(stage.brief(), budget=math.inf)
+    report = player.auditor.audit(stage.toolbox(player, told), told)
+    assert 0 <= report.p_edited <= 1
