@@ -11,7 +11,6 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks.matrix.readings import READINGS, Reading, places
 from game.by_hand.menu import Tool, load_tool
@@ -23,8 +22,6 @@ from models.components import component_entries
 
 COMMON = 256  # public samples among which the word is looked for that splits them most evenly
 REASON = 60  # letters
-SUMS = 20_000  # public samples that tell which sums training sees
-SKIP_TOKENS = 4  # positions of `a + b =` behind the first token
 
 
 class NotHere(ValueError):
@@ -89,8 +86,6 @@ class Desk:
 
     def _run(self, reading: Reading, fields: Mapping[str, object]) -> ToolResult:
         tool = _tool(reading.tool)
-        if reading.tool == "progress":
-            return tool.function(self.subject.box, **sums(self.subject))
         return tool.function(self.subject.box, **self._arguments(tool, reading.args, fields))
 
     def _arguments(self, tool: Tool, args: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
@@ -126,33 +121,6 @@ class Desk:
 def _tool(name: str) -> Tool:
     """A tool that many places are looked at with."""
     return load_tool(name)
-
-
-def sums(subject: ToolSubject) -> dict[str, Any]:
-    """The arguments of `progress`: every sum in order, and which of them public samples show.
-
-    Raises:
-        NotHere: The vocabulary is not that of sums.
-    """
-    ids = {word: token for token, word in enumerate(subject.task.vocabulary)}
-    numbers = [ids[word] for word in sorted(filter(str.isdecimal, ids), key=int)]
-    if len(numbers) < 2 or not {"+", "="} <= ids.keys():
-        raise NotHere("it wants a model that adds numbers")
-    shown = subject.box.sample(SUMS, 0).tokens[:, : SKIP_TOKENS + 1]
-    index = torch.full((len(ids),), -1)
-    index[numbers] = torch.arange(len(numbers))
-    p = len(numbers)
-    rows = shown[:1].expand(p * p, -1).clone()
-    every = torch.tensor(numbers)
-    rows[:, 1], rows[:, 3] = every.repeat_interleave(p), every.repeat(p)
-    trained = torch.zeros(p * p, dtype=torch.long)
-    trained[_cell(index, shown, p)] = 1
-    return {"tokens": rows, "trained": trained, "numbers": tuple(numbers)}
-
-
-def _cell(index: Tensor, shown: Tensor, p: int) -> Tensor:
-    """The number of each sample's sum among all of them, `[sample]`."""
-    return index[shown[:, 1]] * p + index[shown[:, 3]]
 
 
 def _statistic(reading: Reading, result: ToolResult) -> float:

@@ -144,7 +144,11 @@ READINGS = {
             "--samples sample:128 --name blocks.{layer}.hook_resid_post --direction " + _SPIKE,
             "mlps",
         ),
-        Reading("progress", "largest beyond the waves"),
+        Reading(
+            "progress",
+            "largest beyond the waves",
+            "--tokens '<numbers> + <numbers> =' --trained in:sample:20000 --numbers '<numbers>'",
+        ),
         Reading("region", "largest concentration", "--samples sample:256 --layer {layer}", "mlps"),
         Reading(
             "reverse",

@@ -63,7 +63,7 @@ def test_the_loud_edit_is_found_where_it_is_and_a_tool_that_does_not_fit_says_wh
     assert spike.ranks == (1,)
     assert spike.places == 2
     assert progress.edit is None
-    assert progress.missing == "it wants a model that adds numbers"
+    assert progress.missing == '--tokens: unknown class "numbers"'
 
 
 def test_a_pair_is_the_same_whichever_attempts_came_before(tiny: Trained) -> None:
