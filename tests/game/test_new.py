@@ -35,6 +35,17 @@ def test_a_folder_is_written_and_told(here: Path, capsys: pytest.CaptureFixture[
     assert all("$" not in path.read_text() for path in (here / "my_own").iterdir())
 
 
+@pytest.mark.parametrize("role", ["auditor", "red"])
+def test_the_commands_that_are_told_keep_their_logs_out_of_the_folder(here: Path, role: str) -> None:
+    """Logs in there are refused, for a jail reads them, or make another competitor of it."""
+    assert main(["new", role, "my_own", "--display", "none"]) == 0
+    told = (here / "my_own" / "README.md").read_text()
+    commands = [line for line in told.splitlines() if line.startswith(("audit-game", "pytest"))]
+    assert len(commands) >= 3
+    assert all("my_own" in command for command in commands)
+    assert "./" not in told
+
+
 def test_the_auditor_that_is_written_keeps_to_the_contract_and_is_no_worse_than_the_prior_by_much(
     here: Path,
 ) -> None:
