@@ -26,11 +26,26 @@ def folder_digest(folder: Path) -> str:
             be read.
     """
     try:
-        files = sorted(_files(folder, folder))
-        entries = [(path, size, _hash(folder / path)) for path, size in files]
+        entries = [(path, size, _hash(folder / path)) for path, size in _covered(folder)]
     except OSError as error:
         raise FolderError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
     return hashlib.sha256(_FORM + json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+
+
+def folder_files(folder: Path) -> tuple[Path, ...]:
+    """The files that the digest covers; what a jailed plug-in reads of its folder is these alone.
+
+    Raises:
+        FolderError: As `folder_digest`.
+    """
+    try:
+        return tuple(folder / path for path, _ in _covered(folder))
+    except OSError as error:
+        raise FolderError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
+
+
+def _covered(folder: Path) -> list[tuple[str, int]]:
+    return sorted(_files(folder, folder))
 
 
 def _files(folder: Path, top: Path) -> Iterator[tuple[str, int]]:

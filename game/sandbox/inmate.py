@@ -47,6 +47,7 @@ class Order:
         seconds: Until the deadline.
         limits: As in `Limits`.
         readable: Paths that stay readable from `landlock` on.
+        listed: Folders that can still be listed, though what is in them need not be readable.
         referee: Its process id, for the self-test.
         canary: A file of the referee's, for the self-test.
     """
@@ -55,13 +56,15 @@ class Order:
     seconds: float
     limits: Limits
     readable: tuple[str, ...]
+    listed: tuple[str, ...]
     referee: int
     canary: str
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> "Order":
         """The order in JSON-ready data."""
-        return cls(**data | {"limits": Limits(**data["limits"]), "readable": tuple(data["readable"])})
+        paths = {name: tuple(data[name]) for name in ("readable", "listed")}
+        return cls(**data | {"limits": Limits(**data["limits"]), **paths})
 
 
 def live(descriptor: int, order: Order) -> None:
@@ -90,7 +93,7 @@ def _lock(order: Order) -> None:
     sys.dont_write_bytecode = True
     sys.pycache_prefix = _NO_FOLDER  # a plug-in's source is what was hashed; its compiled files are not
     if order.tier in ("landlock", "bubblewrap"):
-        lock_files(order.readable)
+        lock_files(order.readable, order.listed)
         lock_calls()
 
 

@@ -15,6 +15,7 @@ from game.api import Brief, Challenge, Judgement, Report, Toolbox
 from game.brief_text import brief_to_json
 from game.hearing import no_report_within
 from game.loader import AUDITOR, LoadedAuditor, LoadError
+from game.plugins.digest import FolderError, folder_files
 from game.plugins.place import PlaceError
 from game.sandbox.serving import Desk
 from game.sandbox.testimony import challenge_frame, read_judgement, read_report
@@ -91,7 +92,7 @@ class IsolatedAuditor:
             IsolationError: The jail cannot be built; no fault of the auditor.
         """
         heard, missing = _SILENT, ""
-        with self.sandbox.child(brief.deadline, code_of(self.reference)) as child:
+        with self.sandbox.child(brief.deadline, *_opened(self.reference)) as child:
             over = time.monotonic() + brief.deadline
             child.channel.deadline = over + _LAST_WORDS
             try:
@@ -191,10 +192,26 @@ def code_of(reference: str) -> tuple[str, ...]:
     return tuple(spec.submodule_search_locations or [spec.origin or ""])
 
 
+def _opened(reference: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a jail reads of the code of a reference, of a folder only what is hashed; what it lists.
+
+    Raises:
+        LoadError: There is none, or it holds what no plug-in may.
+    """
+    place = AUDITOR.place(reference)
+    if place is None or place.folder is None:
+        return code_of(reference), ()
+    try:
+        files = folder_files(place.code)
+    except FolderError as error:
+        raise LoadError(f"{AUDITOR.name} {error}") from error
+    return tuple(map(str, files)), (str(place.code),)
+
+
 def _described(
     absolute: str, reference: str, settings: Mapping[str, Any], sandbox: Sandbox
 ) -> dict[str, Any]:
-    with sandbox.child(_LOADING, code_of(absolute)) as child:
+    with sandbox.child(_LOADING, *_opened(absolute)) as child:
         child.channel.deadline = time.monotonic() + _LOADING
         try:
             child.channel.send({"type": "describe", "reference": absolute, "settings": dict(settings)})

@@ -31,8 +31,12 @@ def version() -> int:
         return 0
 
 
-def lock_files(readable: Iterable[str], devices: Iterable[str] = ("/dev/null",)) -> None:
+def lock_files(
+    readable: Iterable[str], listed: Iterable[str] = (), devices: Iterable[str] = ("/dev/null",)
+) -> None:
     """Let this process read below those paths, write to those devices, and nothing else, for good.
+
+    Of folders that are listed it learns the names of what is in them, as importing from them takes, no more.
 
     Paths that do not exist are left out. Network and signals beyond the jail are refused too, where the
     kernel's version knows them.
@@ -46,6 +50,8 @@ def lock_files(readable: Iterable[str], devices: Iterable[str] = ("/dev/null",))
     ruleset = _ruleset(known)
     for path in readable:
         _allow(ruleset, path, _READ_FILE | _READ_DIR)
+    for path in listed:
+        _allow(ruleset, path, _READ_DIR)
     for path in devices:
         _allow(ruleset, path, _READ_FILE | _WRITE_FILE)
     process_control(PR_SET_NO_NEW_PRIVS, 1)

@@ -78,35 +78,39 @@ class Sandbox:
             self._canary.unlink()
 
     @contextmanager
-    def child(self, seconds: float, readable: Sequence[str] = ()) -> Iterator[Child]:
+    def child(
+        self, seconds: float, readable: Sequence[str] = (), listed: Sequence[str] = ()
+    ) -> Iterator[Child]:
         """A jailed process that waits for `start`; killed at the end, with all that it started.
 
         Args:
             seconds: The round's deadline, from which its CPU limit follows.
             readable: What it may read beside the runtime.
+            listed: Folders of which it may know what is in them.
 
         Raises:
             IsolationError: It cannot be made, or its self-test found a hole; twice in a row.
         """
         try:
-            child, pid = self._admitted(seconds, readable)
+            child, pid = self._admitted(seconds, readable, listed)
         except IsolationError:
             self._stop()  # a fork server may have been lost; a broken jail stays broken
-            child, pid = self._admitted(seconds, readable)
+            child, pid = self._admitted(seconds, readable, listed)
         try:
             yield child
         finally:
             child.channel.close()
             self._end(child, pid)
 
-    def _admitted(self, seconds: float, readable: Sequence[str]) -> tuple[Child, int]:
+    def _admitted(self, seconds: float, readable: Sequence[str], listed: Sequence[str]) -> tuple[Child, int]:
         """A child whose self-test held, and its process id."""
         if self._process is None:
             self._start()
         mine, theirs = socket.socketpair()
         with theirs:
             try:
-                pid = int(self._ask({"do": "run", "order": self._order(seconds, readable)}, theirs)["pid"])
+                order = self._order(seconds, readable, listed)
+                pid = int(self._ask({"do": "run", "order": order}, theirs)["pid"])
             except IsolationError:
                 mine.close()
                 raise
@@ -119,12 +123,13 @@ class Sandbox:
             raise
         return child, pid
 
-    def _order(self, seconds: float, readable: Sequence[str]) -> dict[str, Any]:
+    def _order(self, seconds: float, readable: Sequence[str], listed: Sequence[str]) -> dict[str, Any]:
         return {
             "tier": self.tier,
             "seconds": seconds,
             "limits": asdict(self.limits),
             "readable": [*self._runtime, *readable],
+            "listed": list(listed),
             "referee": os.getpid(),
             "canary": str(self._canary),
         }

@@ -38,6 +38,37 @@ class Fitted:
     def audit(self, toolbox: Toolbox, brief: Brief) -> Report:
         return Fit.beside(__file__).believed(brief, self.read(toolbox, brief))
 '''
+MANIFEST = """\
+name: reader
+version: 0.1.0
+api: 1
+entry: reader.py@Reader
+leagues: [whitebox]
+needs: []
+budget: 0
+"""
+READER = '''"""Reads what lies in its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from helper import NAMES
+
+from game.api import Report
+
+
+def words(name):
+    try:
+        return (Path(__file__).parent / name / "words.txt").read_text()
+    except OSError:
+        return "nothing"
+
+
+@dataclass(frozen=True)
+class Reader:
+    def audit(self, toolbox, brief):
+        return Report(brief.prior, notes=" ".join(map(words, NAMES)))
+'''
 BELIEF = Belief(0.1, {"norm": Weight(1.0, 0.7, 0.9)}, {}, 0.8, 0.3)
 
 
@@ -67,6 +98,25 @@ def test_a_fit_is_read_in_a_jail_and_no_other_file_beside_it(tier: Tier, file: P
     assert (far.p_edited, far.components) == (near.p_edited, near.components)
     assert far.p_edited != dealt.brief.prior
     assert (near.notes, far.notes) == ("another's fit", "nothing else")
+
+
+@pytest.mark.parametrize("tier", [tier for tier in JAILS if tier != "process"])
+def test_a_folder_is_read_in_a_jail_as_far_as_its_digest_goes(tier: Tier, tmp_path: Path) -> None:
+    """What tools leave behind is not hashed: an auditor that reads it could change and keep its digest."""
+    if reason := unavailable(tier):
+        pytest.skip(f"{tier}: {reason}")
+    folder = tmp_path / "fitted"
+    words = {name: folder / name / "words.txt" for name in (".hidden", "__pycache__", "data")}
+    for path in words.values():
+        path.parent.mkdir(parents=True)
+        path.write_text(path.parent.name)
+    (folder / "auditor.yaml").write_text(MANIFEST)
+    (folder / "helper.py").write_text("NAMES = ('.hidden', '__pycache__', 'data')\n")
+    (folder / "reader.py").write_text(READER)
+    with reach([tier], [str(folder)]) as sandbox:
+        record = play_round(case(0, truth(MLP)), load_isolated(f"{folder}/", {}, sandbox), 0)
+    assert (record.status, record.error) == ("DONE", "")
+    assert record.notes == "nothing nothing data"
 
 
 def test_another_fit_is_another_competitor(file: Path) -> None:
