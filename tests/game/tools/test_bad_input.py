@@ -39,11 +39,16 @@ def no_sequences(value: Any) -> Any:
 SPOILS: Mapping[str, Mapping[str, Spoil]] = {
     "prompts": {
         "tokens out of range": other_tokens(lambda tokens: tokens + FAR),
+        "not whole numbers": other_tokens(lambda tokens: tokens.float()),
+        "too long": other_tokens(lambda tokens: tokens.repeat(1, 99)),
         "no prompts": no_sequences,
         "one axis": other_tokens(lambda tokens: tokens[0]),
     },
     "samples": {
         "tokens out of range": other_tokens(lambda tokens: tokens + FAR),
+        "not whole numbers": other_tokens(lambda tokens: tokens.float()),
+        "too long": other_tokens(lambda tokens: tokens.repeat(1, 99)),
+        "lengths beyond the tokens": lambda value: replace(value, lengths=value.lengths + FAR),
         "no samples": no_sequences,
     },
     "hook": {"unknown": lambda _: "blocks.0.hook_nothing"},
