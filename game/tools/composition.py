@@ -8,6 +8,7 @@ from torch import Tensor
 
 from game.api import Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
+from game.tools.kit.bounds import check_least
 from game.tools.kit.example import Example
 from game.tools.kit.nodes import Node, readers
 from game.tools.kit.norms import centred
@@ -62,15 +63,19 @@ def composition(box: Toolbox, draws: int = 40, seed: int = 0) -> ToolResult:
         draws: Models of random weights for the null band.
         seed: Of these.
 
+    Raises:
+        RequestError: No draws.
+
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", virtual weights and
     eigenvalues of the OV circuit.
     """
+    check_least("draws", draws, 1)
     config, spent = box.config, box.budget.spent
     nodes = tuple(node for node in readers(config) if node.letter is not None)
     factors, later = _read(box, nodes), _later(config)
     scores = _scores(factors)  # [way, source, target]
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([_scores(_random(factors, config, generator)) for _ in range(max(draws, 1))])
+    drawn = torch.stack([_scores(_random(factors, config, generator)) for _ in range(draws)])
     arrays: dict[str, Tensor] = {}
     band = (0.0, 0.0)
     if later.any():

@@ -7,6 +7,7 @@ from torch import Tensor
 from game.api import Intervention, RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import Layer, Vector
+from game.tools.kit.bounds import check_finite
 from game.tools.kit.example import Example
 from game.tools.kit.readings import check_vector, checked
 from game.tools.kit.result import Summary, ToolResult, View, numbered
@@ -56,10 +57,12 @@ def excise(
         sure: Probability from which an answer counts as certain.
 
     Raises:
-        RequestError: The layer has no MLP, or samples or a vector do not fit.
+        RequestError: The layer has no MLP, or samples, a vector or a number do not fit.
     """
     checked(box.config, samples)
     _check(box.config, layer, read, write)
+    check_finite("strength", strength)
+    check_finite("sure", sure)
     spent, holds = box.budget.spent, seen(samples)
     found = [
         _compared(box, samples.tokens[batch], held, layer, strength * read, write, sure, holds[batch])

@@ -8,6 +8,7 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import GroupOfEach, LabelOfEach
+from game.tools.kit.bounds import check_least, check_positive
 from game.tools.kit.chance import checked_labels, different, shuffled
 from game.tools.kit.example import Example
 from game.tools.kit.linear_probe import auc, calibration_error, out_of_fold
@@ -115,10 +116,8 @@ def probe(
 
 def _check_numbers(positions: int, folds: int, shuffles: int, strength: float) -> None:
     for name, number, lowest in (("positions", positions, 1), ("folds", folds, 2), ("shuffles", shuffles, 1)):
-        if number < lowest:
-            raise RequestError(f"{name}: got {number}; allowed: {lowest} and more")
-    if strength <= 0:
-        raise RequestError(f"strength: got {strength}; allowed: above 0")
+        check_least(name, number, lowest)
+    check_positive("strength", strength)
 
 
 def _fold_numbers(labels: Tensor, groups: Tensor | None, folds: int, seed: int) -> Tensor:

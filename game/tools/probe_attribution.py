@@ -8,6 +8,7 @@ from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price, weight_price
 from game.tools.kit.arguments import Layer, Vector
 from game.tools.kit.batches import batches
+from game.tools.kit.bounds import check_finite
 from game.tools.kit.example import Example
 from game.tools.kit.readings import check_vector, checked
 from game.tools.kit.result import Axis, Summary, ToolResult, View, numbered
@@ -48,7 +49,7 @@ def probe_attribution(
         intercept: Of the probe.
 
     Raises:
-        RequestError: No such layer, or the direction has the wrong length.
+        RequestError: No such layer, or the direction, the intercept or the samples do not fit.
 
     Source: direct attribution as in Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits";
     on a probe in place of an output: McGrath et al. 2021, arXiv 2111.09259.
@@ -57,6 +58,7 @@ def probe_attribution(
     if not 0 <= layer < config.n_layers:
         raise RequestError(f"layer: got {layer}; allowed: 0 to {config.n_layers - 1}")
     check_vector("direction", direction, config.d_model)
+    check_finite("intercept", intercept)
     checked(box.config, samples)
     rows = len(samples.tokens)
     spent, w = box.budget.spent, direction.double()

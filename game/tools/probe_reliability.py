@@ -6,6 +6,7 @@ from torch import Tensor
 from game.api import RequestError, Samples, Toolbox, TransformerConfig
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import GroupOfEach, HookName, LabelOfEach
+from game.tools.kit.bounds import check_least, check_positive
 from game.tools.kit.chance import checked_labels, different, shuffled
 from game.tools.kit.example import Example
 from game.tools.kit.linear_probe import auc, out_of_fold
@@ -55,8 +56,8 @@ def probe_reliability(
         strength: Of the ridge's penalty on standardised weights.
 
     Raises:
-        RequestError: Shapes differ, the hook is no vector, one class or one group only, or without a group
-            only one class is left.
+        RequestError: Shapes differ, the hook is no vector, one class or one group only, without a group
+            only one class is left, or a number does not fit.
 
     Source: worst-group accuracy, Sagawa et al. 2019, arXiv 1911.08731; probes across phrasings, Marks and
     Tegmark 2023, arXiv 2310.06824.
@@ -65,6 +66,8 @@ def probe_reliability(
     checked_hook(box.config, name)
     told = checked_labels(labels, len(samples.tokens), 2)
     numbers = _checked_groups(groups, told)
+    check_least("shuffles", shuffles, 1)
+    check_positive("strength", strength)
     spent = box.budget.spent
     x = read_last(box, samples, name)
     every = torch.stack([told, *_within(told, groups, shuffles)], 1)  # [row, label]

@@ -8,6 +8,7 @@ from torch import Tensor
 from game.api import RequestError, Toolbox, TransformerConfig
 from game.toolbox.prices import weight_price
 from game.tools.kit.arguments import WeightName
+from game.tools.kit.bounds import check_least
 from game.tools.kit.example import Example
 from game.tools.kit.result import Summary, ToolResult, View, numbered
 
@@ -49,12 +50,13 @@ def spectrum(box: Toolbox, tensor: WeightName, top: int = 8) -> ToolResult:
         top: How many singular vectors to return.
 
     Raises:
-        RequestError: No such matrix or head.
+        RequestError: No such matrix or head, or no vectors.
 
     Source: Marchenko and Pastur 1967; Johnstone 2001, Ann. Statist. 29 (edge and its scale); Gavish and
     Donoho 2014, arXiv 1305.5870 (noise from the median); arXiv 2505.20819 (|cos| of rows in edited models).
     """
     name, head = _parsed(box.config, tensor)
+    check_least("top", top, 1)
     spent = box.budget.spent
     weight = box.weight(name).double()
     matrix = weight if head is None else weight[head]

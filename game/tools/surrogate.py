@@ -8,6 +8,7 @@ from game.api import Intervention, RequestError, Samples, Toolbox, TransformerCo
 from game.toolbox.prices import forward_price
 from game.tools.kit.arguments import Layer
 from game.tools.kit.batches import run
+from game.tools.kit.bounds import check_positive
 from game.tools.kit.chance import generator, halves
 from game.tools.kit.example import Example
 from game.tools.kit.readings import checked
@@ -59,7 +60,7 @@ def surrogate(
         seed: Of the halves and the bootstrap.
 
     Raises:
-        RequestError: No such layer or part, or fewer than 8 samples.
+        RequestError: No such layer or part, fewer than 8 samples, or no penalty.
 
     Source: loss recovered by a substitute: Chan et al. 2022, "Causal scrubbing"; tables of components:
     Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -68,6 +69,7 @@ def surrogate(
     into, out = _hooks(box.config, layer, part)
     if len(samples.tokens) < 8:
         raise RequestError(f"samples: got {len(samples.tokens)}; allowed: 8 and more")
+    check_positive("strength", strength)
     spent = box.budget.spent
     found = run(box, samples.tokens, [into, out, "logits"])
     form, test = halves(len(samples.tokens), seed)

@@ -49,18 +49,17 @@ def truncation_shift(
         drops: How many components are dropped.
 
     Raises:
-        RequestError: No such matrix, or a number is below 1.
+        RequestError: No such matrix, samples do not fit, or a number is below 1 or above a rank.
 
     Source: arXiv 2505.20819, the shift of predictions under truncation as a mark of the edited layer.
     """
     config, spent = box.config, box.budget.spent
     chosen = _matrices(config, tensors)
     checked(config, samples)
-    _check(drops)
+    most = min(matrix.rank(config) for matrix in chosen)
+    if not drops or not 1 <= min(drops) <= max(drops) <= most:
+        raise RequestError(f"drops: got {drops}; allowed: 1 to {most}, the least rank of the tensors")
     parts = [read_components(box, matrix) for matrix in chosen]
-    most = min(len(part.values) for part in parts)
-    if max(drops) > most:
-        raise RequestError(f"drops: got {max(drops)}; allowed: 1 to {most}, the least rank of the tensors")
     rows, cells = len(samples.tokens), torch.cartesian_prod(torch.arange(len(parts)), torch.tensor(drops))
     cells = cells.view(-1, 2)
     before = _read(run(box, samples.tokens, ["logits"])["logits"], samples, torch.arange(rows))
@@ -105,11 +104,6 @@ def _matrices(config: TransformerConfig, tensors: Tensors) -> tuple[Matrix, ...]
     if not tensors:
         raise RequestError("tensors: got none, and without an MLP there is no default; wanted at least 1")
     return tuple(Matrix.named(config, name) for name in tensors)
-
-
-def _check(drops: tuple[int, ...]) -> None:
-    if not drops or min(drops) < 1:
-        raise RequestError(f"drops: got {drops}; allowed: numbers from 1")
 
 
 def _read(logits: Tensor, samples: Samples, owners: Tensor) -> Tensor:

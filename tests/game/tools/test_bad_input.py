@@ -11,13 +11,14 @@ from torch import Tensor
 
 from game.api import AccessError, BudgetExceededError, RequestError, Samples
 from game.by_hand.line import Ready, run_ready
-from game.by_hand.menu import Parameter, Tool, load_tool, price
+from game.by_hand.menu import REQUIRED, Parameter, Tool, load_tool, price
 from game.by_hand.subject import ToolSubject
 from game.catalogue import tools
 from tests.game.tools.test_contract import arguments_on, given_example, subject
 
 NAMES = [entry.name for entry in tools()]
 FAR = 10**6  # no such token, layer, head or position
+FREE = ("seed", "number")  # every number is a seed, and a reference has none
 
 Spoil = Callable[[Any], Any]
 
@@ -51,6 +52,15 @@ SPOILS: Mapping[str, Mapping[str, Spoil]] = {
         "lengths beyond the tokens": lambda value: replace(value, lengths=value.lengths + FAR),
         "no samples": no_sequences,
     },
+    "int": {"far below": lambda _: -FAR},
+    "float": {"not a number": lambda _: float("nan")},
+    "choice": {"unknown": lambda _: "nothing"},
+    "several": {"unknown": lambda value: (FAR,) if isinstance(value[0], int) else ("nothing",)},
+    "classes": {
+        "none": lambda _: {},
+        "tokens out of range": lambda _: {"far": (FAR,)},
+        "no tokens": lambda _: {"empty": ()},
+    },
     "hook": {"unknown": lambda _: "blocks.0.hook_nothing"},
     "weight": {"unknown": lambda _: "blocks.0.W_nothing"},
     "layer": {"unknown": lambda _: FAR, "negative": lambda _: -1},
@@ -69,15 +79,19 @@ def spoiled() -> Iterator[Any]:
     for name in NAMES:
         tool = load_tool(name)
         for parameter in tool.parameters if tool.example else ():
-            for wrong in SPOILS.get(parameter.form, {}):
+            for wrong in SPOILS.get(parameter.form, {}) if parameter.name not in FREE else ():
                 yield pytest.param(tool, parameter, wrong, id=f"{name}-{parameter.name}-{wrong}")
 
 
 def changed(arguments: Mapping[str, Any], parameter: Parameter, spoil: Spoil) -> dict[str, Any] | None:
-    """The arguments with one of them spoiled; None if the example does not give it."""
+    """The arguments with one of them spoiled; None if there is nothing to spoil."""
     held = arguments.get(parameter.owner) if parameter.owner else None
-    value = getattr(held, parameter.name) if held is not None else arguments.get(parameter.name)
-    if value is None:
+    value = (
+        getattr(held, parameter.name)
+        if held is not None
+        else arguments.get(parameter.name, parameter.default)
+    )
+    if value is None or value is REQUIRED or (isinstance(value, tuple) and not value):
         return None
     if held is not None:
         return {**arguments, parameter.owner: replace(held, **{parameter.name: spoil(value)})}
@@ -96,7 +110,7 @@ def test_a_wrong_argument_is_refused_for_nothing(
     assert tool.example is not None
     arguments = changed(given_example(tool, folder), parameter, SPOILS[parameter.form][wrong])
     if arguments is None:
-        pytest.skip("the example leaves it out")
+        pytest.skip("nothing is given there")
     on: ToolSubject = subject(tool.example.recipe, tool.example.world)
     with pytest.raises(RequestError, match=r"\w"):
         tool.function(on.box, **arguments)

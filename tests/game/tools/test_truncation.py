@@ -126,7 +126,7 @@ def test_what_cannot_be_truncated_is_refused(
 
 def test_drops_below_one_are_refused(shaped: Callable[[str], Subject]) -> None:
     box = shaped("attention-only").box()
-    with pytest.raises(RequestError, match=r"drops: got \(0,\); allowed: numbers from 1"):
+    with pytest.raises(RequestError, match=r"drops: got \(0,\); allowed: 1 to \d+, the least rank"):
         truncation_shift(box, SAMPLES, ("embed.W_E",), (0,))
     with pytest.raises(RequestError, match="tensors: got none, and without an MLP there is no default"):
         truncation_shift(box, SAMPLES)
