@@ -40,6 +40,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIT_GAME_CACHE", str(folder))
         patch.setenv("AUDIT_GAME_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.delenv("COLUMNS", raising=False)  # pytest's workers have it; our width is our own
         yield folder
 
 

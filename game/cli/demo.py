@@ -1,8 +1,9 @@
-"""Play the small suite with every shipped auditor; see the leaderboard and two telling rounds."""
+"""Play the small suite with three auditors; see the leaderboard and two telling rounds."""
 
 import argparse
 
 SUITE = "smoke"
+AUDITORS = ("ensemble", "spectral_spike", "confidence_scan")  # a team, a look at weights, a look at answers
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,10 +15,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, then show what it was about: a find, a mistake, and who did best."""
-    from game.cli._names import shipped_auditors
+    from game.cli._names import shipped_yardsticks
     from game.cli._rounds import debriefs, play, show
 
-    result = play(args, SUITE, shipped_auditors())
+    result = play(args, SUITE, [*AUDITORS, *shipped_yardsticks()])
     from game.report.debrief import telling
 
     return show(args, result, telling(result.leaderboard, debriefs(result)))

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from game.sandbox.tiers import ENVIRONMENT
 def main(descriptor: int) -> None:
     """Serve until the referee hangs up, and leave no process behind."""
     control = socket.socket(fileno=descriptor)
-    for stranger in os.environ.keys() - ENVIRONMENT.keys():  # bubblewrap adds one
-        del os.environ[stranger]
     process_control(PR_SET_CHILD_SUBREAPER, 1)  # a child's own children come to us when it ends
     _warm()
+    for stranger in os.environ.keys() - ENVIRONMENT.keys():  # bubblewrap adds one, and torch
+        del os.environ[stranger]
     _say(control, {"ready": True})
     while (received := _order(control)) is not None:
         order, channel = received
@@ -39,6 +40,8 @@ def _warm() -> None:
     import torch
 
     importlib.import_module("game.sandbox.inmate")
+    with suppress(OSError):  # optimisers import it at first use, when a jail has no place for its folder
+        importlib.import_module("torch._dynamo")
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()

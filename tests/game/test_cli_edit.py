@@ -131,12 +131,6 @@ def test_an_unknown_strategy_is_told_with_the_nearest_name(run: Run) -> None:
     assert 'did you mean "quiet"' in err
 
 
-def test_blue_needs_an_auditor(run: Run) -> None:
-    code, _, err = run("play", "smoke")
-    assert code == 2
-    assert "--auditor" in err
-
-
 def test_the_table_refuses_a_kind_that_is_not_there(run: Run) -> None:
     code, _, err = run("edit", "table", "--kinds", "romme")
     assert code == 2
